@@ -1,0 +1,79 @@
+package journal_test
+
+import (
+	"errors"
+	"reflect"
+	"testing"
+
+	"github.com/alchemi/cockpit/schemas/events"
+	"github.com/alchemi/cockpit/schemas/journal"
+	"pgregory.net/rapid"
+)
+
+func bodies(t *rapid.T, from int64) journal.Body {
+	var b journal.Body
+	for range rapid.IntRange(1, 4).Draw(t, "paths") {
+		b.Paths = append(b.Paths, journal.Path{
+			Account: rapid.Int64Min(1).Draw(t, "account"), Section: rapid.Int64Min(1).Draw(t, "section"),
+			UserScope: rapid.Int64Min(0).Draw(t, "user"), CycleStart: rapid.Int64().Draw(t, "cycle"),
+			Scopes: rapid.SliceOfN(rapid.Int64Min(1), 1, 5).Draw(t, "scopes"),
+		})
+	}
+	position := from - 1
+	for range rapid.IntRange(0, 20).Draw(t, "entries") {
+		position += rapid.Int64Range(1, 1000).Draw(t, "gap")
+		e := journal.Entry{Decision: journal.Decision(rapid.IntRange(1, 8).Draw(t, "decision")), Position: position}
+		copy(e.Identity[:], rapid.SliceOfN(rapid.Byte(), 16, 16).Draw(t, "identity"))
+		if e.Decision.HasCharge() {
+			e.TimeMicros = rapid.Int64Range(-1<<60, 1<<60).Draw(t, "time")
+			e.Charge = journal.Charge{Path: rapid.IntRange(0, len(b.Paths)-1).Draw(t, "path"), Model: 7, Price: 8, Factor: 9,
+				Flags: events.Flag(rapid.IntRange(0, 63).Draw(t, "flags")), Credits: rapid.Int64().Draw(t, "credits"), Cost: rapid.Int64().Draw(t, "cost")}
+		}
+		switch {
+		case e.Decision == journal.Quarantined:
+			e.Reason, e.Account = events.Reason(rapid.IntRange(1, 12).Draw(t, "reason")), rapid.Int64Min(0).Draw(t, "of")
+		case e.Decision == journal.Moved:
+			e.Home = rapid.Int32Min(0).Draw(t, "home")
+		case e.Decision.HasOrigin():
+			e.Origin = journal.Origin{OffsetsID: 3, Position: rapid.Int64Min(0).Draw(t, "origin")}
+		}
+		b.Entries = append(b.Entries, e)
+	}
+	return b
+}
+
+func TestDecodeGivesBackWhatWasEncoded(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		from := rapid.Int64Range(0, 1<<40).Draw(t, "from")
+		in := bodies(t, from)
+		var enc journal.Encoder
+		data := enc.Append(nil, from, &in)
+		var out journal.Body
+		if err := journal.Decode(data, from, &out); err != nil {
+			t.Fatal(err)
+		}
+		if len(in.Entries) == 0 {
+			in.Entries, out.Entries = nil, nil
+		}
+		if !reflect.DeepEqual(in, out) {
+			t.Fatalf("got %+v, want %+v", out, in)
+		}
+		cut := rapid.IntRange(1, len(data)-1).Draw(t, "cut")
+		if err := journal.Decode(data[:cut], from, &out); !errors.Is(err, journal.ErrCorrupt) {
+			t.Fatalf("a body cut at %d of %d bytes: %v", cut, len(data), err)
+		}
+	})
+}
+
+func FuzzDecode(f *testing.F) {
+	var enc journal.Encoder
+	f.Add(enc.Append(nil, 5, &journal.Body{Paths: []journal.Path{{Account: 1, Section: 1, Scopes: []int64{1, 2}}},
+		Entries: []journal.Entry{{Decision: journal.Charged, Position: 6, Charge: journal.Charge{Credits: 12}}}}), int64(5))
+	f.Fuzz(func(t *testing.T, data []byte, from int64) {
+		var b journal.Body
+		if err := journal.Decode(data, from, &b); err != nil && !errors.Is(err, journal.ErrCorrupt) {
+			t.Fatal(err)
+		}
+	})
+}
