@@ -1,0 +1,27 @@
+# Everything that people and CI run. `make run` and `make test` install what they need.
+SHELL := /bin/bash
+.DEFAULT_GOAL := build
+export CGO_ENABLED := 1
+
+.PHONY: build run test interop fmt lint generate bench clean
+
+build: ## the program: bin/cockpit
+	@mkdir -p bin
+	go build -o bin/cockpit ./cmd/cockpit
+
+run: build ## everything on this machine, with a demo
+	exec bin/cockpit dev
+
+fmt: ## format the tree
+	gofmt -w $$(git ls-files '*.go')
+
+lint: ## what must hold before a test runs
+	@bad=$$(gofmt -l $$(git ls-files '*.go')); if [ -n "$$bad" ]; then echo "not formatted (make fmt):"; echo "$$bad"; exit 1; fi
+	go mod tidy -diff
+	go vet ./...
+
+test: lint ## unit, store and end-to-end tests on real engines
+	go test -count=1 -timeout 12m ./...
+
+clean: ## what the build made
+	rm -rf bin
