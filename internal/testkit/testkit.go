@@ -1,0 +1,128 @@
+// Package testkit gives tests the real stores: a database of its own for each test, migrated, and a broker.
+//
+// A package that uses it has a TestMain that calls Main. Stores are started once a test process, on first use, and end
+// with it. A store that does not come up fails the test; nothing is ever skipped.
+package testkit
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/alchemi/cockpit/internal/engine"
+	"github.com/alchemi/cockpit/schemas/postgres"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+// startTimeout covers the first fetch of the engines.
+const startTimeout = 5 * time.Minute
+
+var scratch string // of this test process
+
+// Main runs the tests of a package, and removes what they started.
+func Main(m *testing.M) {
+	if engine.Child() {
+		return
+	}
+	var err error
+	if scratch, err = os.MkdirTemp("", "cockpit-test-"); err != nil {
+		panic(err)
+	}
+	code := m.Run()
+	_ = os.RemoveAll(scratch)
+	os.Exit(code)
+}
+
+var server = sync.OnceValues(func() (string, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), startTimeout)
+	defer cancel()
+	engines, err := engine.Install(ctx, os.Stderr)
+	if err != nil {
+		return "", err
+	}
+	p, err := engine.Postgres{Engines: engines, Data: filepath.Join(scratch, "postgres"), Logs: scratch, Scratch: true}.Start(ctx)
+	if err != nil {
+		return "", err
+	}
+	if err := execute(ctx, p.URL, `CREATE DATABASE template`); err != nil {
+		return "", err
+	}
+	_, err = postgres.Migrate(ctx, strings.TrimSuffix(p.URL, "postgres")+"template")
+	return p.URL, err
+})
+
+var databases atomic.Int64
+var creating sync.Mutex // a template can be copied by one at a time
+
+// Database makes a migrated database for t and returns its URL.
+func Database(t testing.TB) string {
+	t.Helper()
+	if scratch == "" {
+		t.Fatal("BUG: the package has no TestMain that calls testkit.Main")
+	}
+	url, err := server()
+	if err != nil {
+		t.Fatal(err)
+	}
+	name := fmt.Sprintf("test_%d", databases.Add(1))
+	creating.Lock()
+	defer creating.Unlock()
+	if err := execute(t.Context(), url, `CREATE DATABASE `+name+` TEMPLATE template`); err != nil {
+		t.Fatal(err)
+	}
+	return strings.TrimSuffix(url, "postgres") + name
+}
+
+// Pool opens a pool on a database under the given role.
+func Pool(t testing.TB, url, role string) *pgxpool.Pool {
+	t.Helper()
+	pool, err := postgres.Open(t.Context(), url, role)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(pool.Close)
+	return pool
+}
+
+func execute(ctx context.Context, url, sql string) error {
+	conn, err := pgx.Connect(ctx, url)
+	if err != nil {
+		return err
+	}
+	defer conn.Close(ctx)
+	_, err = conn.Exec(ctx, sql)
+	return err
+}
+
+// Kafka starts a broker for t with the topics, each with that many partitions, and returns its address.
+func Kafka(t testing.TB, partitions int32, topics ...string) string {
+	t.Helper()
+	cluster, address, err := engine.Kafka{}.Open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(cluster.Close)
+	cl, err := kgo.NewClient(kgo.SeedBrokers(address))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer cl.Close()
+	logAppendTime := "LogAppendTime"
+	created, err := kadm.NewClient(cl).CreateTopics(t.Context(), partitions, 1, map[string]*string{"message.timestamp.type": &logAppendTime}, topics...)
+	if err == nil {
+		err = created.Error()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return address
+}
