@@ -1,0 +1,298 @@
+package directory
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/alchemi/cockpit/metering/allocation"
+	"github.com/alchemi/cockpit/metering/price"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+)
+
+// Effective-dated rows come as Unix µs; infinity is far away.
+const (
+	validFrom = `(extract(epoch FROM valid_from) * 1000000)::bigint`
+	validTo   = `CASE WHEN valid_to = 'infinity' THEN 9223372036854775807 ELSE (extract(epoch FROM valid_to) * 1000000)::bigint END`
+	ofThese   = ` = ANY($1)`
+)
+
+// load reads what changed since old, or everything. It returns old itself when nothing did.
+func load(ctx context.Context, pool *pgxpool.Pool, old *Snapshot) (*Snapshot, error) {
+	next := &Snapshot{accounts: map[string]*account{}, byID: map[int64]*account{}}
+	err := pgx.BeginTxFunc(ctx, pool, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}, func(tx pgx.Tx) error {
+		var since int64
+		if err := tx.QueryRow(ctx, `SELECT directory_version FROM deployment`).Scan(&next.Version); err != nil {
+			return err
+		}
+		if old != nil {
+			if old.Version == next.Version {
+				next = old
+				return nil
+			}
+			since = old.Version
+			maps.Copy(next.accounts, old.accounts)
+			maps.Copy(next.byID, old.byID)
+		}
+		l := loader{ctx: ctx, tx: tx, next: next}
+		l.platform()
+		l.accounts(since)
+		return l.err
+	})
+	if err != nil {
+		return old, fmt.Errorf("load the directory: %w", err)
+	}
+	return next, nil
+}
+
+// loader reads in one transaction; after an error it does nothing more.
+type loader struct {
+	ctx     context.Context
+	tx      pgx.Tx
+	err     error
+	next    *Snapshot
+	ids     []int64
+	account map[int64]*account
+	section map[[2]int64]*section // by account and section
+	user    map[int64]*user
+	trees   map[[2]int64]*tree
+}
+
+// each runs a query and calls f for every row, after scanning it into dest.
+func (l *loader) each(f func(), sql string, args []any, dest ...any) {
+	if l.err != nil {
+		return
+	}
+	rows, err := l.tx.Query(l.ctx, sql, args...)
+	if err == nil {
+		_, err = pgx.ForEachRow(rows, dest, func() error { f(); return l.err })
+	}
+	if l.err == nil {
+		l.err = err
+	}
+}
+
+func (l *loader) platform() {
+	p := platform{sections: map[int64]string{}, sources: map[string]*source{}, models: map[modelKey]*model{}, factors: map[int64][]factor{}}
+	var id, other int64
+	var key string
+	l.each(func() { p.sections[id] = key }, `SELECT id, key FROM sections`, nil, &id, &key)
+	var mode string
+	var all bool
+	byID := map[int64]*source{}
+	l.each(func() {
+		s := &source{observes: mode == "observe", allAccounts: all, sections: map[int64]bool{}, accounts: map[int64]bool{}}
+		p.sources[key], byID[id] = s, s
+	}, `SELECT id, key, mode, all_accounts FROM sources`, nil, &id, &key, &mode, &all)
+	l.each(func() { byID[id].sections[other] = true }, `SELECT source_id, section_id FROM source_sections`, nil, &id, &other)
+	l.each(func() { byID[id].accounts[other] = true }, `SELECT source_id, account_id FROM source_accounts`, nil, &id, &other)
+	l.next.platform = p
+	l.models(` IS NULL`, nil, func(int64) map[modelKey]*model { return p.models })
+	l.factors(` IS NULL`, nil, func(int64) map[int64][]factor { return p.factors })
+}
+
+// models reads models of whoever matches, with terms and prices, into what of gives for an account.
+func (l *loader) models(match string, args []any, of func(account int64) map[modelKey]*model) {
+	byID := map[int64]*model{}
+	var account, id, section, from int64
+	var key string
+	l.each(func() {
+		m := &model{id: id}
+		byID[id] = m
+		of(account)[modelKey{section, key}] = m
+	}, `SELECT coalesce(account_id, 0), id, section_id, key FROM models WHERE account_id`+match, args, &account, &id, &section, &key)
+	var free bool
+	var policy string
+	l.each(func() {
+		byID[id].terms = append(byID[id].terms, term{from: from, free: free, reported: policy == "reported"})
+	}, `SELECT model_id, `+validFrom+`, free, policy FROM model_terms WHERE account_id`+match+` ORDER BY valid_from`, args, &id, &from, &free, &policy)
+	var priceID int64
+	var quantities []byte
+	l.each(func() {
+		var items map[string]price.Item
+		err := json.Unmarshal(quantities, &items)
+		var compiled *price.Price
+		if err == nil {
+			compiled, err = price.Compile(items)
+		}
+		if err != nil {
+			l.err = fmt.Errorf("price %d: %w", priceID, err)
+			return
+		}
+		byID[id].prices = append(byID[id].prices, modelPrice{from: from, id: priceID, price: compiled})
+	}, `SELECT model_id, id, `+validFrom+`, quantities FROM model_prices WHERE account_id`+match+` ORDER BY valid_from`, args, &id, &priceID, &from, &quantities)
+}
+
+func (l *loader) factors(match string, args []any, of func(account int64) map[int64][]factor) {
+	var account, id, section, from int64
+	var value string
+	l.each(func() {
+		v, err := price.ParseFactor(value)
+		if err != nil {
+			l.err = fmt.Errorf("factor %d: %w", id, err)
+			return
+		}
+		of(account)[section] = append(of(account)[section], factor{from: from, id: id, value: v})
+	}, `SELECT coalesce(account_id, 0), id, section_id, `+validFrom+`, trim_scale(value)::text FROM credits_factors WHERE account_id`+match+` ORDER BY valid_from`,
+		args, &account, &id, &section, &from, &value)
+}
+
+// accounts reads the accounts that changed after that version.
+func (l *loader) accounts(since int64) {
+	l.account, l.section, l.user, l.trees = map[int64]*account{}, map[[2]int64]*section{}, map[int64]*user{}, map[[2]int64]*tree{}
+	var id int64
+	var key, state string
+	l.each(func() {
+		a := &account{id: id, key: key, suspended: state != "active", users: map[string]*user{}, identities: map[string][]identity{},
+			sections: map[string]*section{}, models: map[modelKey]*model{}, factors: map[int64][]factor{}}
+		l.account[id], l.next.accounts[key], l.next.byID[id] = a, a, a
+		l.ids = append(l.ids, id)
+	}, `SELECT account_id, key, state FROM accounts WHERE version > $1`, []any{since}, &id, &key, &state)
+	if len(l.ids) == 0 {
+		return
+	}
+	args := []any{l.ids}
+	l.users(args)
+	l.sections(args)
+	l.models(ofThese, args, func(id int64) map[modelKey]*model { return l.account[id].models })
+	l.factors(ofThese, args, func(id int64) map[int64][]factor { return l.account[id].factors })
+	l.scopes(args)
+}
+
+func (l *loader) users(args []any) {
+	var account, id, to int64
+	var key, state, value string
+	l.each(func() {
+		u := &user{id: id, inactive: state != "active"}
+		l.account[account].users[key], l.user[id] = u, u
+	}, `SELECT account_id, id, key, state FROM users WHERE account_id`+ofThese, args, &account, &id, &key, &state)
+	l.each(func() {
+		of := l.account[account].identities
+		of[value] = append(of[value], identity{source: key, user: l.user[id], to: to})
+	}, `SELECT account_id, user_id, source, value, `+validTo+` FROM user_identities WHERE account_id`+ofThese+` ORDER BY valid_from`,
+		args, &account, &id, &key, &value, &to)
+}
+
+func (l *loader) sections(args []any) {
+	var accountID, id, root, start, end int64
+	var state, zone, period string
+	var days int
+	var anchor time.Time
+	l.each(func() {
+		location, err := time.LoadLocation(zone)
+		if err != nil {
+			l.err = fmt.Errorf("account %d: %w", accountID, err)
+			return
+		}
+		sec := &section{id: id, off: state != "on", root: &Path{Scopes: []int64{root}}, teams: map[string]*lineage{},
+			memberships: map[int64][]*membership{}, primaries: map[int64][]primary{}, users: map[int64]*Path{},
+			calendar: allocation.Calendar{Period: allocation.Period(period), Days: days, Anchor: anchor, Location: location}}
+		l.account[accountID].sections[l.next.platform.sections[id]] = sec
+		l.section[[2]int64{accountID, id}] = sec
+	}, `SELECT s.account_id, s.section_id, s.root_scope_id, s.state, p.cycle, coalesce(p.every_days, 0), p.anchor, coalesce(p.time_zone, a.time_zone)
+		FROM account_sections s JOIN accounts a USING (account_id)
+		JOIN LATERAL (SELECT v.* FROM scope_plans sp JOIN budget_plan_versions v USING (plan_id)
+			WHERE sp.scope_id = s.root_scope_id ORDER BY sp.valid_from, v.id LIMIT 1) p ON true
+		WHERE s.account_id`+ofThese, args, &accountID, &id, &root, &state, &period, &days, &anchor, &zone)
+	l.each(func() {
+		sec := l.section[[2]int64{accountID, id}]
+		sec.cycles = append(sec.cycles, cycle{start, end})
+	}, `SELECT account_id, section_id, extract(epoch FROM start_at)::bigint, extract(epoch FROM end_at)::bigint FROM cycles
+		WHERE account_id`+ofThese+` ORDER BY start_at`, args, &accountID, &id, &start, &end)
+}
+
+// tree is the parent links of one section while paths are made of them.
+type tree struct {
+	parents map[int64][]link
+	paths   map[int64][]step
+}
+
+type link struct{ from, to, parent int64 }
+
+func (l *loader) scopes(args []any) {
+	var accountID, sectionID, id, userID, from, to, parent int64
+	var kind, key string
+	l.each(func() {
+		at := [2]int64{accountID, sectionID}
+		if l.trees[at] == nil {
+			l.trees[at] = &tree{parents: map[int64][]link{}, paths: map[int64][]step{}}
+		}
+		l.trees[at].parents[id] = append(l.trees[at].parents[id], link{from, to, parent})
+	}, `SELECT account_id, section_id, scope_id, parent_id, `+validFrom+`, `+validTo+` FROM scope_parents WHERE account_id`+ofThese+` ORDER BY valid_from`,
+		args, &accountID, &sectionID, &id, &parent, &from, &to)
+	type node struct {
+		section *section
+		tree    *tree
+		id      int64
+		user    int64
+	}
+	var memberships []node
+	userScopes := map[[2]int64]int64{} // by user and section
+	l.each(func() {
+		at := [2]int64{accountID, sectionID}
+		sec := l.section[at]
+		switch {
+		case sec == nil:
+		case kind == "team":
+			sec.teams[key] = &lineage{scope: id, steps: l.trees[at].to(id, 0)}
+		case kind == "membership":
+			memberships = append(memberships, node{sec, l.trees[at], id, userID})
+		case kind == "user":
+			userScopes[[2]int64{userID, sectionID}] = id
+			sec.users[userID] = &Path{UserScope: id, Scopes: sec.root.Scopes}
+		}
+	}, `SELECT account_id, section_id, id, kind, coalesce(key, ''), coalesce(user_id, 0) FROM scopes WHERE account_id`+ofThese+` ORDER BY id`,
+		args, &accountID, &sectionID, &id, &kind, &key, &userID)
+	for _, n := range memberships {
+		links := n.tree.parents[n.id]
+		if len(links) == 0 {
+			continue
+		}
+		end := links[len(links)-1]
+		n.section.memberships[n.user] = append(n.section.memberships[n.user], &membership{id: n.id, team: end.parent, to: end.to,
+			lineage: lineage{scope: n.id, steps: n.tree.to(n.id, userScopes[[2]int64{n.user, n.section.id}])}})
+	}
+	l.each(func() {
+		sec := l.section[[2]int64{accountID, sectionID}]
+		sec.primaries[userID] = append(sec.primaries[userID], primary{from, to, id})
+	}, `SELECT account_id, section_id, user_id, membership_id, `+validFrom+`, `+validTo+` FROM primary_memberships WHERE account_id`+ofThese+` ORDER BY valid_from`,
+		args, &accountID, &sectionID, &userID, &id, &from, &to)
+}
+
+// to is a scope's paths from the root over time, with the user's row on each.
+func (t *tree) to(scope, user int64) []step {
+	if user == 0 {
+		if known := t.paths[scope]; known != nil {
+			return known
+		}
+	}
+	links := t.parents[scope]
+	if len(links) == 0 { // the root
+		return []step{{from: 0, path: &Path{Scopes: []int64{scope}, UserScope: user}}}
+	}
+	var steps []step
+	for _, link := range links {
+		for j, above := range t.to(link.parent, 0) {
+			if above.from >= link.to {
+				break
+			}
+			// The parent's last step before this link began holds when it begins, and its first at earlier times as well.
+			from := link.from
+			if j > 0 {
+				from = max(above.from, link.from)
+			}
+			if len(steps) > 0 && steps[len(steps)-1].from >= from {
+				steps = steps[:len(steps)-1]
+			}
+			steps = append(steps, step{from: from, path: &Path{UserScope: user, Scopes: append(slices.Clone(above.path.Scopes), scope)}})
+		}
+	}
+	if user == 0 {
+		t.paths[scope] = steps
+	}
+	return steps
+}

@@ -1,0 +1,240 @@
+package directory
+
+import (
+	"time"
+
+	"github.com/alchemi/cockpit/metering/price"
+	"github.com/alchemi/cockpit/schemas/events"
+)
+
+// Request is what an event says, in the keys that products know.
+type Request struct {
+	Source, Account, Section, User, Team, Model string
+	TimeMicros                                  int64 // Unix µs
+	NoModel                                     bool  // nothing is to be priced
+}
+
+// Resolution is whom the event charges and at what price. Reason is set when it can't be charged.
+type Resolution struct {
+	Reason    events.Reason
+	Detail    string
+	AccountID int64
+	SectionID int64
+	UserID    int64
+	Observe   bool // the source only observes
+	Path      *Path
+	Flags     events.Flag
+
+	ModelID  int64
+	Free     bool
+	Reported bool // the event's own cost is charged
+	PriceID  int64
+	Price    *price.Price
+	FactorID int64
+	Factor   price.Factor
+}
+
+// Resolve answers for the request's own time (contracts.md, Whom it charges).
+func (s *Snapshot) Resolve(r *Request, out *Resolution) {
+	*out = Resolution{}
+	a := s.accounts[r.Account]
+	if a == nil {
+		out.reject(events.UnknownAccount, "no account has this key")
+		return
+	}
+	out.AccountID = a.id
+	sec := a.sections[r.Section]
+	if sec == nil {
+		out.reject(events.UnknownSection, "the account has no such section")
+		return
+	}
+	out.SectionID = sec.id
+	src := s.platform.sources[r.Source]
+	if src == nil || !src.sections[sec.id] || !src.allAccounts && !src.accounts[a.id] {
+		out.reject(events.SourceNotAllowed, "the source is not registered for this account and section")
+		return
+	}
+	out.Observe = src.observes
+	if a.suspended {
+		out.Flags |= events.AccountSuspended
+	}
+	if sec.off {
+		out.Flags |= events.SectionOff
+	}
+	out.whom(a, sec, r)
+	if !r.NoModel {
+		s.price(a, sec, r, out)
+	}
+}
+
+func (out *Resolution) reject(reason events.Reason, detail string) {
+	out.Reason, out.Detail = reason, detail
+}
+
+// whom finds the path.
+func (out *Resolution) whom(a *account, sec *section, r *Request) {
+	team := sec.teams[r.Team]
+	if r.Team != "" && team == nil {
+		out.Flags |= events.TeamMismatch
+	}
+	u := a.user(r)
+	if u == nil {
+		if r.User == "" && team != nil {
+			out.Path = team.at(r.TimeMicros)
+			return
+		}
+		out.Path = sec.root
+		out.Flags |= events.Unattributed
+		return
+	}
+	out.UserID = u.id
+	if u.inactive {
+		out.Flags |= events.UserInactive
+	}
+	m := sec.primary(u.id, r.TimeMicros)
+	if team != nil {
+		if in := sec.member(u.id, team.scope, r.TimeMicros); in != nil {
+			m = in
+		} else {
+			out.Flags |= events.TeamMismatch
+		}
+	}
+	if m == nil {
+		out.Path = sec.users[u.id]
+		out.Flags |= events.NoMembership
+		return
+	}
+	out.Path = m.lineage.at(r.TimeMicros)
+}
+
+// user is who has that key or external identity: of the event's source, else of whichever, if all say the same.
+func (a *account) user(r *Request) *user {
+	if r.User == "" {
+		return nil
+	}
+	if u := a.users[r.User]; u != nil {
+		return u
+	}
+	var found *user
+	ambiguous := false
+	for i := range a.identities[r.User] {
+		id := &a.identities[r.User][i]
+		if id.to <= r.TimeMicros { // one that begins later is taken for earlier times as well
+			continue
+		}
+		if id.source == r.Source {
+			return id.user
+		}
+		ambiguous = ambiguous || found != nil && found != id.user
+		found = id.user
+	}
+	if ambiguous {
+		return nil
+	}
+	return found
+}
+
+// primary is the membership that usage without a team is charged along; nil if the user had none.
+func (sec *section) primary(user, micros int64) *membership {
+	of := sec.memberships[user]
+	rows := sec.primaries[user]
+	if len(rows) > 0 {
+		row := rows[last(len(rows), func(i int) int64 { return rows[i].from }, micros)]
+		for _, m := range of {
+			if m.id == row.membership && micros < m.to {
+				return m
+			}
+		}
+	}
+	for _, m := range of { // the primary one ended: the oldest that has not
+		if micros < m.to {
+			return m
+		}
+	}
+	return nil
+}
+
+// member is the user's membership in the team at that time. A user first known later takes the first.
+func (sec *section) member(user, team, micros int64) *membership {
+	for _, m := range sec.memberships[user] {
+		if m.team == team && micros < m.to {
+			return m
+		}
+	}
+	return nil
+}
+
+func (s *Snapshot) price(a *account, sec *section, r *Request, out *Resolution) {
+	key := modelKey{sec.id, r.Model}
+	m := a.models[key]
+	if m == nil {
+		m = s.platform.models[key]
+	}
+	if m == nil {
+		if !out.Observe {
+			out.reject(events.UnknownModel, "neither the platform nor the account has this model in the section")
+		}
+		return
+	}
+	out.ModelID = m.id
+	terms := m.terms
+	i := last(len(terms), func(i int) int64 { return terms[i].from }, r.TimeMicros)
+	if len(terms) == 0 || terms[i].from > r.TimeMicros {
+		out.unpriced()
+		return
+	}
+	out.Free, out.Reported = terms[i].free, terms[i].reported
+	f, ok := factorAt(a.factors[sec.id], r.TimeMicros)
+	if !ok {
+		f, ok = factorAt(s.platform.factors[sec.id], r.TimeMicros)
+	}
+	if !ok {
+		out.unpriced()
+		return
+	}
+	out.FactorID, out.Factor = f.id, f.value
+	if out.Free || out.Reported {
+		return
+	}
+	i = last(len(m.prices), func(i int) int64 { return m.prices[i].from }, r.TimeMicros)
+	if len(m.prices) == 0 || m.prices[i].from > r.TimeMicros {
+		out.unpriced()
+		return
+	}
+	out.PriceID, out.Price = m.prices[i].id, m.prices[i].price
+}
+
+// unpriced rejects what is to be charged; what only is observed needs no price.
+func (out *Resolution) unpriced() {
+	if !out.Observe {
+		out.reject(events.UnpricedModel, "the model has no price, or the section no factor, for the event's time")
+	}
+}
+
+func factorAt(rows []factor, micros int64) (factor, bool) {
+	if len(rows) == 0 {
+		return factor{}, false
+	}
+	f := rows[last(len(rows), func(i int) int64 { return rows[i].from }, micros)]
+	return f, f.from <= micros
+}
+
+// Cycle is the cycle of an account's section with the time (Unix µs) in it, in Unix seconds. The section must be the
+// account's; Resolve has said so.
+func (s *Snapshot) Cycle(accountID, sectionID, micros int64) (start, end int64) {
+	sec := s.byID[accountID].sections[s.platform.sections[sectionID]]
+	seconds := micros / 1e6
+	if micros < 0 && micros%1e6 != 0 {
+		seconds--
+	}
+	for i := len(sec.cycles) - 1; i >= 0; i-- {
+		if c := sec.cycles[i]; seconds >= c.start {
+			if seconds < c.end {
+				return c.start, c.end
+			}
+			break
+		}
+	}
+	from, to := sec.calendar.Containing(time.UnixMicro(micros))
+	return from.Unix(), to.Unix()
+}

@@ -1,0 +1,153 @@
+package directory
+
+import (
+	"sort"
+
+	"github.com/alchemi/cockpit/metering/allocation"
+	"github.com/alchemi/cockpit/metering/price"
+)
+
+// Snapshot is the directory at one version.
+type Snapshot struct {
+	Version  int64 // deployment.directory_version
+	accounts map[string]*account
+	byID     map[int64]*account
+	platform platform
+}
+
+// platform is what belongs to no account.
+type platform struct {
+	sections map[int64]string // keys
+	sources  map[string]*source
+	models   map[modelKey]*model
+	factors  map[int64][]factor // by section
+}
+
+type source struct {
+	observes    bool
+	sections    map[int64]bool
+	accounts    map[int64]bool
+	allAccounts bool
+}
+
+type modelKey struct {
+	section int64
+	key     string
+}
+
+type model struct {
+	id     int64
+	terms  []term // ascending
+	prices []modelPrice
+}
+
+type term struct {
+	from     int64 // Unix µs
+	free     bool
+	reported bool
+}
+
+type modelPrice struct {
+	from  int64
+	id    int64
+	price *price.Price
+}
+
+type factor struct {
+	from  int64
+	id    int64
+	value price.Factor
+}
+
+type account struct {
+	id         int64
+	key        string
+	suspended  bool
+	users      map[string]*user // by key
+	identities map[string][]identity
+	sections   map[string]*section // by key
+	models     map[modelKey]*model
+	factors    map[int64][]factor
+}
+
+type user struct {
+	id       int64
+	inactive bool
+}
+
+type identity struct {
+	source string
+	user   *user
+	to     int64
+}
+
+// section is an account's part in a section.
+type section struct {
+	id          int64
+	root        *Path // of usage of nobody
+	off         bool
+	teams       map[string]*lineage
+	memberships map[int64][]*membership // by user
+	primaries   map[int64][]primary     // by user
+	users       map[int64]*Path         // of users without a membership: the account and the user's row
+	cycles      []cycle
+	calendar    allocation.Calendar // of times that no row covers
+}
+
+type cycle struct{ start, end int64 } // Unix s
+
+type primary struct {
+	from, to   int64
+	membership int64
+}
+
+// membership is a user's place below one parent.
+type membership struct {
+	id      int64
+	team    int64 // its parent's scope now or when it ended
+	to      int64
+	lineage lineage
+}
+
+// lineage is a scope's path to the root over time.
+type lineage struct {
+	scope int64
+	steps []step // ascending; the first holds for earlier times as well
+}
+
+type step struct {
+	from int64
+	path *Path
+}
+
+// Path is whom a charge debits: Scopes from the account's root down, and the user's row, 0 for none.
+type Path struct {
+	UserScope int64
+	Scopes    []int64
+}
+
+func (l *lineage) at(micros int64) *Path {
+	return l.steps[last(len(l.steps), func(i int) int64 { return l.steps[i].from }, micros)].path
+}
+
+// last is the index of the last of n ascending times that is not after t, or 0.
+func last(n int, time func(int) int64, t int64) int {
+	if n == 1 {
+		return 0
+	}
+	return max(0, sort.Search(n, func(i int) bool { return time(i) > t })-1)
+}
+
+// AccountID is the id of the account with that key; 0 if there is none.
+func (s *Snapshot) AccountID(key string) int64 {
+	if a := s.accounts[key]; a != nil {
+		return a.id
+	}
+	return 0
+}
+
+// SectionKey is the key of a section; empty if there is none.
+func (s *Snapshot) SectionKey(id int64) string { return s.platform.sections[id] }
+
+// Accounts is the number of accounts.
+func (s *Snapshot) Accounts() int { return len(s.accounts) }
