@@ -19,8 +19,6 @@ import (
 	"github.com/alchemi/cockpit/schemas/postgres"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
-	"github.com/twmb/franz-go/pkg/kadm"
-	"github.com/twmb/franz-go/pkg/kgo"
 )
 
 // startTimeout covers the first fetch of the engines.
@@ -103,26 +101,13 @@ func execute(ctx context.Context, url, sql string) error {
 	return err
 }
 
-// Kafka starts a broker for t with the topics, each with that many partitions, and returns its address.
-func Kafka(t testing.TB, partitions int32, topics ...string) string {
+// Kafka starts a broker for t, in memory, and returns its address.
+func Kafka(t testing.TB) string {
 	t.Helper()
 	cluster, address, err := engine.Kafka{}.Open()
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(cluster.Close)
-	cl, err := kgo.NewClient(kgo.SeedBrokers(address))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer cl.Close()
-	logAppendTime := "LogAppendTime"
-	created, err := kadm.NewClient(cl).CreateTopics(t.Context(), partitions, 1, map[string]*string{"message.timestamp.type": &logAppendTime}, topics...)
-	if err == nil {
-		err = created.Error()
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
 	return address
 }

@@ -83,6 +83,6 @@ type Store interface {
 	Decided(ctx context.Context, topic string, identities map[[16]byte]bool, from, to time.Time) error
 	// WasMoved says whether the event at that position of a log was moved away under that identity.
 	WasMoved(ctx context.Context, p Partition, position int64, identity [16]byte) (bool, error)
-	// Newest is the newest event time in the lease's log; false if there is none.
+	// Newest is the newest event time in the lease's log, or in its topic where the log has none; false if nowhere is one.
 	Newest(ctx context.Context, l Lease) (time.Time, bool, error)
 }

@@ -171,7 +171,10 @@ func (s *Postgres) WasMoved(ctx context.Context, p Partition, position int64, id
 // Newest implements Store.
 func (s *Postgres) Newest(ctx context.Context, l Lease) (time.Time, bool, error) {
 	var t *time.Time
-	err := s.pool.QueryRow(ctx, `SELECT max(max_time) FROM (SELECT max_time FROM journal WHERE offsets_id = $1 ORDER BY from_pos DESC LIMIT 1000) j`, l.LogID).Scan(&t)
+	// Its own, else, in a partition that is new, the topic's.
+	err := s.pool.QueryRow(ctx, `SELECT coalesce(max(j.max_time) FILTER (WHERE o.id = $1), max(j.max_time)) FROM offsets o
+		JOIN LATERAL (SELECT max_time FROM journal WHERE offsets_id = o.id ORDER BY from_pos DESC LIMIT 100) j ON true
+		WHERE o.topic = $2`, l.LogID, l.Partition.Topic).Scan(&t)
 	if err != nil || t == nil {
 		return time.Time{}, false, wrap(err, "find the newest event of %s/%d", l.Partition.Topic, l.Partition.Partition)
 	}

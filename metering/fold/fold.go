@@ -1,0 +1,176 @@
+// Package fold makes checkpoints: it adds unfolded journal rows into balances, finds the thresholds that were crossed,
+// writes their alerts to the outbox, and moves its position in each log, all in one transaction.
+//
+// Invariants: a balance is the sum of all journal rows below the fold's positions, whoever folds and however often it is
+// interrupted; a crossing is raised once for a scope, cycle, allocation and threshold, because its alert's dedupe key says
+// so. Positions are per log, never a sequence, so that a row that commits late is not passed over. One process folds at a
+// time; the others find the advisory lock taken and do nothing.
+//
+// A threshold is crossed when used reached its share of the allocation now and had not when both were looked at last:
+// charges cross it, and so does an allocation that is lowered, for which the accounts that changed are looked at too.
+//
+// Failures: everything is rolled back and tried again; live balances do not depend on it.
+//
+// Map: fold.go (the loop and its transaction), crossings.go, alerts.go.
+package fold
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/alchemi/cockpit/metering/balances"
+	"github.com/alchemi/cockpit/metering/directory"
+	"github.com/alchemi/cockpit/schemas/journal"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+)
+
+// rowsMax is how many journal rows of a log one fold takes.
+const rowsMax = 256
+
+// The pause between folds adapts between these.
+const (
+	pauseMin = 250 * time.Millisecond
+	pauseMax = 5 * time.Second
+)
+
+// Folder makes checkpoints. Make it with New; it is not safe for concurrent use.
+type Folder struct {
+	pool  *pgxpool.Pool
+	log   *slog.Logger
+	now   func() time.Time
+	trees map[treeKey]*cachedTree
+}
+
+// New returns a folder; now is the clock that effective allocations are looked at with.
+func New(pool *pgxpool.Pool, log *slog.Logger, now func() time.Time) *Folder {
+	return &Folder{pool: pool, log: log, now: now, trees: map[treeKey]*cachedTree{}}
+}
+
+// Run folds until ctx ends, and makes the rows of cycles ahead of time.
+func (f *Folder) Run(ctx context.Context) error {
+	pause := pauseMin
+	for {
+		begin := time.Now()
+		rows, err := f.Once(ctx)
+		if err == nil {
+			_, err = directory.EnsureCycles(ctx, f.pool, f.now())
+		}
+		switch {
+		case ctx.Err() != nil:
+			return nil
+		case err != nil:
+			f.log.Warn("folding", "error", err)
+			pause = min(2*pause, pauseMax)
+		default:
+			// A fold that took long has much to gain from taking more at once.
+			pause = min(max(pauseMin, 2*time.Since(begin)), pauseMax)
+		}
+		if rows > 0 && pause == pauseMin {
+			f.log.Debug("folded", "rows", rows, "took", time.Since(begin))
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(pause):
+		}
+	}
+}
+
+// Once folds what there is, and returns how many journal rows that was. Zero also when another process is folding.
+func (f *Folder) Once(ctx context.Context) (rows int, err error) {
+	err = pgx.BeginFunc(ctx, f.pool, func(tx pgx.Tx) error {
+		var mine bool
+		if err := tx.QueryRow(ctx, `SELECT pg_try_advisory_xact_lock(hashtext('cockpit fold'))`).Scan(&mine); err != nil || !mine {
+			return err
+		}
+		r := round{f: f, tx: tx, now: f.now(), sums: balances.Sums{}, notices: map[notice]int64{}}
+		if err := r.read(ctx); err != nil {
+			return err
+		}
+		rows = r.rows
+		if err := r.write(ctx); err != nil {
+			return err
+		}
+		return r.cross(ctx)
+	})
+	if err != nil {
+		return 0, fmt.Errorf("fold: %w", err)
+	}
+	return rows, nil
+}
+
+// round is one fold.
+type round struct {
+	f       *Folder
+	tx      pgx.Tx
+	now     time.Time
+	rows    int
+	sums    balances.Sums
+	notices map[notice]int64
+	touched []touched
+	ids     []int64 // logs, and where each is folded to
+	next    []int64
+}
+
+// read adds up what is not folded.
+func (r *round) read(ctx context.Context) error {
+	rows, err := r.tx.Query(ctx, `SELECT o.id, j.from_pos, j.to_pos, j.recorded_at, j.body FROM offsets o LEFT JOIN fold_positions f ON f.offsets_id = o.id
+		JOIN LATERAL (SELECT from_pos, to_pos, recorded_at, body FROM journal j
+			WHERE j.offsets_id = o.id AND j.from_pos >= coalesce(f.next, 0) ORDER BY j.from_pos LIMIT $1) j ON true
+		ORDER BY o.id, j.from_pos`, rowsMax)
+	if err != nil {
+		return err
+	}
+	var id, from, to int64
+	var at time.Time
+	var data []byte
+	var b journal.Body
+	_, err = pgx.ForEachRow(rows, []any{&id, &from, &to, &at, &data}, func() error {
+		r.rows++
+		if n := len(r.ids); n == 0 || r.ids[n-1] != id {
+			r.ids, r.next = append(r.ids, id), append(r.next, to)
+		}
+		r.next[len(r.next)-1] = to
+		if err := journal.Decode(data, from, &b); err != nil {
+			return err
+		}
+		r.notice(&b, at)
+		return r.sums.Add(&b)
+	})
+	return err
+}
+
+// write moves balances and positions.
+func (r *round) write(ctx context.Context) error {
+	if r.rows == 0 {
+		return nil
+	}
+	var accounts, sections, scopes, credits, events, cycles []int64
+	for k, s := range r.sums {
+		accounts, sections, scopes = append(accounts, s.Account), append(sections, s.Section), append(scopes, k.Scope)
+		credits, events, cycles = append(credits, int64(s.Credits)), append(events, s.Events), append(cycles, k.CycleStart)
+	}
+	// In the order of the key, so that concurrent writers of balances would not lock each other out.
+	rows, err := r.tx.Query(ctx, `WITH delta AS (
+			SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[]) AS d(account_id, section_id, scope_id, credits, events, cycle)
+		), up AS (
+			INSERT INTO balances AS b (account_id, scope_id, cycle_start, used, events)
+			SELECT account_id, scope_id, to_timestamp(cycle), credits, events FROM delta ORDER BY scope_id, cycle
+			ON CONFLICT (scope_id, cycle_start) DO UPDATE SET used = b.used + EXCLUDED.used, events = b.events + EXCLUDED.events
+			RETURNING scope_id, cycle_start, used, allocation)
+		SELECT d.account_id, d.section_id, d.scope_id, d.cycle, up.used, up.used - d.credits, up.allocation
+		FROM up JOIN delta d ON d.scope_id = up.scope_id AND to_timestamp(d.cycle) = up.cycle_start`,
+		accounts, sections, scopes, credits, events, cycles)
+	if err != nil {
+		return err
+	}
+	if r.touched, err = pgx.CollectRows(rows, scanTouched); err != nil {
+		return err
+	}
+	_, err = r.tx.Exec(ctx, `INSERT INTO fold_positions (offsets_id, next) SELECT * FROM unnest($1::bigint[], $2::bigint[])
+		ON CONFLICT (offsets_id) DO UPDATE SET next = EXCLUDED.next`, r.ids, r.next)
+	return err
+}
