@@ -184,8 +184,9 @@ func Each(ctx context.Context, opts []kgo.Opt, f func(Item) error) error {
 				}
 			}
 			it := read(rec)
-			if !seen[it.Source] && err == nil {
-				seen[it.Source] = true
+			again := it.Source.TopicID != "" && seen[it.Source] // without coordinates it never stood in Kafka, and is written once
+			seen[it.Source] = true
+			if !again && err == nil {
 				err = f(it)
 			}
 		})

@@ -11,6 +11,7 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
 )
 
 // The topics.
@@ -53,4 +54,25 @@ func Ensure(ctx context.Context, admin *kadm.Client, partitions int32) (warnings
 		}
 	}
 	return warnings, nil
+}
+
+// Start is the first offset that Kafka has of a partition.
+func Start(ctx context.Context, opts []kgo.Opt, topic string, partition int32) (int64, error) {
+	cl, err := kgo.NewClient(opts...)
+	if err != nil {
+		return 0, err
+	}
+	defer cl.Close()
+	listed, err := kadm.NewClient(cl).ListStartOffsets(ctx, topic)
+	if err == nil {
+		err = listed.Error()
+	}
+	if err != nil {
+		return 0, fmt.Errorf("look at %s: %w", topic, err)
+	}
+	o, ok := listed.Lookup(topic, partition)
+	if !ok {
+		return 0, fmt.Errorf("%s has no partition %d", topic, partition)
+	}
+	return o.Offset, nil
 }

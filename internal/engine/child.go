@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"strconv"
 	"syscall"
 )
 
@@ -35,7 +36,11 @@ func runChild(name string, args []string) error {
 	}()
 	switch name {
 	case "kafka":
-		cluster, address, err := Kafka{Data: args[0]}.Open()
+		port, err := strconv.Atoi(args[1])
+		if err != nil {
+			return err
+		}
+		cluster, address, err := Kafka{Data: args[0], Port: port}.Open()
 		if err != nil {
 			return err
 		}

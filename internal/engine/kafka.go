@@ -6,6 +6,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strconv"
 
 	"github.com/twmb/franz-go/pkg/kfake"
 )
@@ -14,18 +15,21 @@ import (
 type Kafka struct {
 	Data string // "" keeps everything in memory
 	Logs string
+	Port int // 0: one that is free
 }
 
 // Start runs the broker in a child of this program.
 func (c Kafka) Start(ctx context.Context) (*Process, error) {
-	return startSelf(ctx, "kafka", c.Logs, c.Data)
+	return startSelf(ctx, "kafka", c.Logs, c.Data, strconv.Itoa(c.Port))
 }
 
 // Open runs the broker in this process and returns its address.
 func (c Kafka) Open() (*kfake.Cluster, string, error) {
 	opts := []kfake.Opt{kfake.NumBrokers(1), kfake.BrokerConfigs(map[string]string{
 		"log.retention.ms": "604800000", "group.consumer.session.timeout.ms": "10000", "message.max.bytes": "16777216"}),
-		kfake.ListenFn(func(network, address string) (net.Listener, error) { return net.Listen(network, "127.0.0.1:0") })}
+		kfake.ListenFn(func(network, address string) (net.Listener, error) {
+			return net.Listen(network, fmt.Sprintf("127.0.0.1:%d", c.Port))
+		})}
 	if c.Data != "" {
 		if err := os.MkdirAll(c.Data, 0o755); err != nil {
 			return nil, "", err

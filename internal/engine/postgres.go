@@ -21,6 +21,7 @@ type Postgres struct {
 	Engines Engines
 	Data    string // made by initdb where it is empty
 	Logs    string
+	Port    int // 0: one that is free
 	// Scratch gives up durability for speed: tests only.
 	Scratch bool
 }
@@ -36,9 +37,11 @@ func (c Postgres) Start(ctx context.Context) (*Process, error) {
 			return nil, err
 		}
 	}
-	port, err := freePort()
-	if err != nil {
-		return nil, err
+	port, err := c.Port, error(nil)
+	if port == 0 {
+		if port, err = freePort(); err != nil {
+			return nil, err
+		}
 	}
 	args := []string{"-D", c.Data, "-p", strconv.Itoa(port), "-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories=",
 		"-c", "max_connections=200", "-c", "shared_buffers=256MB", "-c", "max_wal_size=4GB", "-c", "wal_compression=off", "-c", "logging_collector=off"}

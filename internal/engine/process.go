@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -29,6 +30,16 @@ type Process struct {
 
 // Exited is closed when the process has ended, wanted or not.
 func (p *Process) Exited() <-chan struct{} { return p.exited }
+
+// Port is the port that it listens on.
+func (p *Process) Port() int {
+	address := strings.TrimSuffix(p.URL, "/postgres")
+	n, err := strconv.Atoi(address[strings.LastIndex(address, ":")+1:])
+	if err != nil {
+		panic("BUG: an engine without a port: " + p.URL)
+	}
+	return n
+}
 
 // PID is the process's id.
 func (p *Process) PID() int { return p.cmd.Process.Pid }

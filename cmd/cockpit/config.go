@@ -1,0 +1,107 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/url"
+	"os"
+	"reflect"
+	"strings"
+	"time"
+
+	"github.com/caarlos0/env/v11"
+	"github.com/spf13/cobra"
+)
+
+// config is every setting: defaults, then the environment.
+type config struct {
+	KafkaBrokers  []string      `env:"COCKPIT_KAFKA_BROKERS" doc:"seed brokers, host:port, separated by commas; empty: dev runs its own"`
+	PostgresURL   string        `env:"COCKPIT_POSTGRES_URL" doc:"postgres://…; empty: dev runs its own" secret:"password"`
+	ClickHouseURL string        `env:"COCKPIT_CLICKHOUSE_URL" doc:"clickhouse:// or http://…; empty: dev runs its own" secret:"password"`
+	Listen        string        `env:"COCKPIT_LISTEN" envDefault:"127.0.0.1:8080" doc:"address of the HTTP server"`
+	Partitions    int32         `env:"COCKPIT_PARTITIONS" envDefault:"6" doc:"of usage.v1 and guardrail.v1, when they are made"`
+	Window        time.Duration `env:"COCKPIT_WINDOW" envDefault:"24h" doc:"how late an event may be, by Kafka's clock; identities are remembered as long"`
+	TooEarly      time.Duration `env:"COCKPIT_TOO_EARLY" envDefault:"10m" doc:"how far ahead of Kafka's clock an event's time may be"`
+	WindowEvents  int           `env:"COCKPIT_WINDOW_EVENTS" envDefault:"50000000" doc:"identities that a partition's window may hold; at the limit its worker pauses"`
+	BatchEvents   int           `env:"COCKPIT_BATCH_EVENTS" envDefault:"16384" doc:"the most events of one journal row"`
+	Refresh       time.Duration `env:"COCKPIT_DIRECTORY_REFRESH" envDefault:"250ms" doc:"how often workers look for changes of the directory"`
+	LogLevel      string        `env:"COCKPIT_LOG_LEVEL" envDefault:"info" doc:"debug, info, warn or error"`
+	LogFormat     string        `env:"COCKPIT_LOG_FORMAT" envDefault:"text" doc:"text or json"`
+}
+
+// loadConfig reads the environment and names all mistakes at once.
+func loadConfig() (*config, error) {
+	c := &config{}
+	if err := env.Parse(c); err != nil {
+		return nil, usageError{fmt.Errorf("configuration: %w", err)}
+	}
+	var errs []error
+	check := func(ok bool, format string, args ...any) {
+		if !ok {
+			errs = append(errs, fmt.Errorf(format, args...))
+		}
+	}
+	for name, value := range map[string]string{"COCKPIT_POSTGRES_URL": c.PostgresURL, "COCKPIT_CLICKHOUSE_URL": c.ClickHouseURL} {
+		u, err := url.Parse(value)
+		check(value == "" || err == nil && u.Scheme != "" && u.Host != "", "%s is no URL", name)
+	}
+	check(c.Partitions >= 1 && c.Partitions <= 10_000, "COCKPIT_PARTITIONS is %d, and must be 1 to 10000", c.Partitions)
+	check(c.Window >= time.Hour, "COCKPIT_WINDOW is %v, and must be at least 1h", c.Window)
+	check(c.TooEarly >= 0, "COCKPIT_TOO_EARLY is %v, and must not be negative", c.TooEarly)
+	check(c.BatchEvents >= 1 && c.BatchEvents <= 1<<20, "COCKPIT_BATCH_EVENTS is %d, and must be 1 to %d", c.BatchEvents, 1<<20)
+	check(c.WindowEvents >= 1, "COCKPIT_WINDOW_EVENTS is %d, and must be at least 1", c.WindowEvents)
+	check(c.Refresh >= 10*time.Millisecond, "COCKPIT_DIRECTORY_REFRESH is %v, and must be at least 10ms", c.Refresh)
+	var level slog.Level
+	check(level.UnmarshalText([]byte(c.LogLevel)) == nil, "COCKPIT_LOG_LEVEL is %q, and must be debug, info, warn or error", c.LogLevel)
+	check(c.LogFormat == "text" || c.LogFormat == "json", "COCKPIT_LOG_FORMAT is %q, and must be text or json", c.LogFormat)
+	if err := errors.Join(errs...); err != nil {
+		return nil, usageError{fmt.Errorf("configuration:\n%w", err)}
+	}
+	return c, nil
+}
+
+func (c *config) logger() *slog.Logger {
+	var level slog.Level
+	_ = level.UnmarshalText([]byte(c.LogLevel))
+	o := &slog.HandlerOptions{Level: level}
+	if c.LogFormat == "json" {
+		return slog.New(slog.NewJSONHandler(os.Stderr, o))
+	}
+	return slog.New(slog.NewTextHandler(os.Stderr, o))
+}
+
+// setting is a row of `cockpit config`.
+type setting struct {
+	Variable string `json:"variable"`
+	Value    string `json:"value"`
+	Default  string `json:"default"`
+	Meaning  string `json:"meaning"`
+}
+
+func configCommand(o *options) *cobra.Command {
+	return &cobra.Command{Use: "config", Short: "Every setting: its environment variable, value, default and meaning", Args: exactly(0),
+		RunE: func(c *cobra.Command, _ []string) error {
+			cfg, err := loadConfig()
+			if err != nil {
+				return err
+			}
+			var rows []setting
+			v := reflect.ValueOf(*cfg)
+			for i := range v.NumField() {
+				f := v.Type().Field(i)
+				value := fmt.Sprint(v.Field(i).Interface())
+				if list, ok := v.Field(i).Interface().([]string); ok {
+					value = strings.Join(list, ",")
+				}
+				if u, err := url.Parse(value); f.Tag.Get("secret") != "" && err == nil && u.User != nil {
+					u.User = url.UserPassword(u.User.Username(), "***")
+					value = strings.Replace(u.String(), "%2A%2A%2A", "***", 1)
+				}
+				rows = append(rows, setting{f.Tag.Get("env"), value, f.Tag.Get("envDefault"), f.Tag.Get("doc")})
+			}
+			return printRows(c.OutOrStdout(), o, rows, "VARIABLE\tVALUE\tDEFAULT\tMEANING", func(s setting) []string {
+				return []string{s.Variable, s.Value, s.Default, s.Meaning}
+			})
+		}}
+}

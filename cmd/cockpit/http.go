@@ -1,0 +1,150 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"sync/atomic"
+	"time"
+
+	"github.com/alchemi/cockpit/ingest/collector"
+	"github.com/gin-gonic/gin"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+)
+
+const drainTimeout = 15 * time.Second
+
+// server is the HTTP server. Routes of modules are mounted when their stores are there; before, they answer 503.
+type server struct {
+	p        *program
+	http     *http.Server
+	listener net.Listener
+	modules  atomic.Pointer[gin.Engine]
+	stopped  chan struct{}
+}
+
+// listen binds the address and prepares what is served from the first moment on.
+func (p *program) listen() (*server, string, error) {
+	l, err := net.Listen("tcp", p.cfg.Listen)
+	if err != nil {
+		return nil, "", fmt.Errorf("listen on %s (COCKPIT_LISTEN): %w", p.cfg.Listen, err)
+	}
+	p.cfg.Listen = l.Addr().String()
+	s := &server{p: p, listener: l, stopped: make(chan struct{})}
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
+	mux.HandleFunc("GET /readyz", s.ready)
+	mux.Handle("GET /metrics", promhttp.HandlerFor(p.metrics(), promhttp.HandlerOpts{}))
+	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
+		if m := s.modules.Load(); m != nil {
+			m.ServeHTTP(w, r)
+			return
+		}
+		w.Header().Set("Retry-After", "1")
+		http.Error(w, *cmpWhy(p), http.StatusServiceUnavailable)
+	})
+	s.http = &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second, ReadTimeout: time.Minute, IdleTimeout: 2 * time.Minute}
+	return s, p.cfg.Listen, nil
+}
+
+// cmpWhy is why the program is not ready; it says so itself when it is.
+func cmpWhy(p *program) *string {
+	if why := p.lacking.Load(); why != nil {
+		return why
+	}
+	ready := "ready"
+	return &ready
+}
+
+// ready tells whether everything works now: started, and Postgres and Kafka answer.
+func (s *server) ready(w http.ResponseWriter, r *http.Request) {
+	why := s.p.lacking.Load()
+	if why == nil {
+		ctx, cancel := context.WithTimeout(r.Context(), 2*time.Second)
+		defer cancel()
+		if err := errors.Join(s.p.pool.Ping(ctx), s.p.producer.Ping(ctx)); err != nil {
+			text := "a store can't be reached: " + err.Error()
+			why = &text
+		} else if n := s.p.stats.Paused(); n > 0 {
+			text := fmt.Sprintf("%d logs are paused until an operator accepts a loss (cockpit offsets show)", n)
+			why = &text
+		}
+	}
+	if why != nil {
+		http.Error(w, *why, http.StatusServiceUnavailable)
+		return
+	}
+	fmt.Fprintln(w, "ready")
+}
+
+func (s *server) mount(c *collector.Collector) {
+	gin.SetMode(gin.ReleaseMode)
+	e := gin.New()
+	e.Use(gin.Recovery())
+	c.Register(e)
+	s.modules.Store(e)
+}
+
+// serve answers until ctx ends, and then finishes what was begun.
+func (s *server) serve(ctx context.Context) error {
+	defer close(s.stopped)
+	failed := make(chan error, 1)
+	go func() { failed <- s.http.Serve(s.listener) }()
+	select {
+	case err := <-failed:
+		return err
+	case <-ctx.Done():
+		ctx, cancel := context.WithTimeout(context.Background(), drainTimeout)
+		defer cancel()
+		return s.http.Shutdown(ctx)
+	}
+}
+
+// drained waits until no request is answered any more, so that the stores can be closed.
+func (s *server) drained(context.Context) error {
+	<-s.stopped
+	return nil
+}
+
+// metrics are the program's, each with its meaning as help.
+func (p *program) metrics() *prometheus.Registry {
+	r := prometheus.NewRegistry()
+	r.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	for _, m := range []struct {
+		name, help string
+		value      func() int64
+	}{
+		{"cockpit_events_charged_total", "Usage events that were charged.", p.stats.Charged.Load},
+		{"cockpit_events_duplicate_total", "Events whose identity had been decided before.", p.stats.Duplicate.Load},
+		{"cockpit_events_observed_total", "Events that were recorded and not charged: of sources that only observe, and guardrail events.", p.stats.Observed.Load},
+		{"cockpit_events_quarantined_total", "Events that could not be charged and are in usage.dlq.v1.", p.stats.Quarantined.Load},
+		{"cockpit_events_moved_total", "Records that were moved to their home partition.", p.stats.Moved.Load},
+		{"cockpit_journal_rows_total", "Batches that were committed to the journal.", p.stats.Batches.Load},
+		{"cockpit_store_retries_total", "Tries against a store that failed.", p.stats.Retries},
+		{"cockpit_worker_restarts_total", "Times that a worker started over from the journal.", p.stats.Restarts},
+		{"cockpit_http_events_accepted_total", "Events that the collector took.", func() int64 {
+			if p.collect == nil {
+				return 0
+			}
+			return p.collect.Accepted.Load()
+		}},
+		{"cockpit_alerts_published_total", "Alerts that were published to alerts.v1.", func() int64 {
+			if p.dispatch == nil {
+				return 0
+			}
+			return p.dispatch.Sent()
+		}},
+	} {
+		value := m.value
+		r.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{Name: m.name, Help: m.help}, func() float64 { return float64(value()) }))
+	}
+	r.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "cockpit_lag_records", Help: "Records in Kafka that were not polled yet."},
+		func() float64 { return float64(p.stats.Lag()) }),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "cockpit_logs_paused", Help: "Partitions that wait for an operator (cockpit offsets)."},
+			func() float64 { return float64(p.stats.Paused()) }))
+	return r
+}

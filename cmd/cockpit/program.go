@@ -1,0 +1,220 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"github.com/alchemi/cockpit/alerts"
+	"github.com/alchemi/cockpit/control/keys"
+	"github.com/alchemi/cockpit/ingest/collector"
+	"github.com/alchemi/cockpit/ingest/identity"
+	"github.com/alchemi/cockpit/ingest/topics"
+	"github.com/alchemi/cockpit/metering/directory"
+	"github.com/alchemi/cockpit/metering/fold"
+	"github.com/alchemi/cockpit/metering/journal"
+	"github.com/alchemi/cockpit/metering/worker"
+	"github.com/alchemi/cockpit/schemas/postgres"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"golang.org/x/sync/errgroup"
+)
+
+// modules are what a process can run, in the order of the path.
+var modules = []string{"ingest", "metering", "rollups", "alerts", "api"}
+
+// storeRetry is the pause between tries against a store that can't be reached.
+const storeRetry = time.Second
+
+// program is a running cockpit: its stores, and what works on them.
+type program struct {
+	cfg      *config
+	modules  []string
+	log      *slog.Logger
+	pool     *pgxpool.Pool
+	producer *kgo.Client // acks all, to the partitions that we name
+	stats    worker.Stats
+	collect  *collector.Collector
+	dispatch *alerts.Dispatcher
+	lacking  atomic.Pointer[string] // why it is not ready; nil: it is
+}
+
+func newProgram(cfg *config, modules []string, log *slog.Logger) *program {
+	p := &program{cfg: cfg, modules: modules, log: log}
+	p.lack("starting")
+	return p
+}
+
+func (p *program) lack(why string) { p.lacking.Store(&why) }
+
+func (p *program) has(module string) bool { return slices.Contains(p.modules, module) }
+
+// run starts everything, calls ready when all of it works, and returns when ctx has ended and everything has drained.
+func (p *program) run(ctx context.Context, ready func()) error {
+	server, address, err := p.listen()
+	if err != nil {
+		return err
+	}
+	p.log.Info("listening", "address", address, "modules", p.modules)
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return server.serve(ctx) })
+	g.Go(func() error {
+		if err := p.connect(ctx); err != nil {
+			return err
+		}
+		defer p.close()
+		if err := p.start(ctx, g, server); err != nil {
+			return err
+		}
+		p.lacking.Store(nil)
+		ready()
+		<-ctx.Done()
+		return server.drained(ctx)
+	})
+	err = g.Wait()
+	if errors.Is(err, context.Canceled) {
+		err = nil
+	}
+	p.log.Info("stopped")
+	return err
+}
+
+// connect reaches the stores, and waits for those that are away.
+func (p *program) connect(ctx context.Context) error {
+	err := p.until(ctx, "Postgres", func() error {
+		n, err := postgres.Migrate(ctx, p.cfg.PostgresURL)
+		if err == nil && n > 0 {
+			p.log.Info("migrated Postgres", "migrations", n)
+		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	if p.pool, err = postgres.Open(ctx, p.cfg.PostgresURL, postgres.RoleMetering); err != nil {
+		return err
+	}
+	p.producer, err = kgo.NewClient(append(p.cfg.kafka(), kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.ProducerLinger(0),
+		kgo.ProducerBatchCompression(kgo.Lz4Compression(), kgo.NoCompression()), kgo.MaxBufferedRecords(200_000))...)
+	if err != nil {
+		return err
+	}
+	return p.until(ctx, "Kafka", func() error {
+		warnings, err := topics.Ensure(ctx, kadm.NewClient(p.producer), p.cfg.Partitions)
+		for _, w := range warnings {
+			p.log.Warn(w)
+		}
+		return err
+	})
+}
+
+// until tries f until it succeeds, and says which store is away meanwhile.
+func (p *program) until(ctx context.Context, store string, f func() error) error {
+	for {
+		err := f()
+		if err == nil {
+			return nil
+		}
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		p.lack(store + " can't be reached: " + err.Error())
+		p.log.Warn("waiting for a store", "store", store, "error", err)
+		select {
+		case <-time.After(storeRetry):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+func (p *program) close() {
+	p.producer.Close()
+	p.pool.Close()
+}
+
+// start runs the modules in g.
+func (p *program) start(ctx context.Context, g *errgroup.Group, server *server) error {
+	if p.has("ingest") {
+		counts, err := partitionCounts(ctx, kadm.NewClient(p.producer))
+		if err != nil {
+			return err
+		}
+		p.collect = collector.New(collector.Config{Producer: p.producer, Authenticate: keys.NewStore(p.pool), Log: p.log,
+			Partitions: func(topic string) int32 { return (*counts.Load())[topic] }})
+		server.mount(p.collect)
+		g.Go(func() error { return followPartitions(ctx, kadm.NewClient(p.producer), counts) })
+	}
+	if p.has("metering") {
+		if err := p.startMetering(ctx, g); err != nil {
+			return err
+		}
+	}
+	if p.has("alerts") {
+		p.dispatch = alerts.NewDispatcher(p.pool, p.producer, p.log)
+		g.Go(func() error { return p.dispatch.Run(ctx) })
+	}
+	return nil
+}
+
+func (p *program) startMetering(ctx context.Context, g *errgroup.Group) error {
+	store := journal.NewPostgres(p.pool)
+	secret, err := store.Secret(ctx)
+	if err != nil {
+		return err
+	}
+	if _, err := directory.EnsureCycles(ctx, p.pool, time.Now()); err != nil {
+		return err
+	}
+	follower, err := directory.Follow(ctx, p.pool, p.log, p.cfg.Refresh)
+	if err != nil {
+		return err
+	}
+	service := worker.New(worker.Config{Kafka: p.cfg.kafka(), Topics: []string{topics.Usage, topics.Guardrail}, Journal: store, Replays: store, Directory: follower,
+		Hasher: identity.NewHasher(secret), Log: p.log, Stats: &p.stats, BatchEventsMax: p.cfg.BatchEvents,
+		WindowSpan: p.cfg.Window, TooEarly: p.cfg.TooEarly, WindowEventsMax: p.cfg.WindowEvents})
+	folder := fold.New(p.pool, p.log, time.Now)
+	g.Go(func() error { return follower.Run(ctx) })
+	g.Go(func() error { return service.Run(ctx) })
+	g.Go(func() error { return folder.Run(ctx) })
+	return nil
+}
+
+// partitionCounts reads how many partitions each topic has.
+func partitionCounts(ctx context.Context, admin *kadm.Client) (*atomic.Pointer[map[string]int32], error) {
+	counts := &atomic.Pointer[map[string]int32]{}
+	return counts, refreshPartitions(ctx, admin, counts)
+}
+
+func refreshPartitions(ctx context.Context, admin *kadm.Client, counts *atomic.Pointer[map[string]int32]) error {
+	details, err := admin.ListTopics(ctx, topics.Usage, topics.Guardrail)
+	if err != nil {
+		return fmt.Errorf("count partitions: %w", err)
+	}
+	next := map[string]int32{}
+	for topic, d := range details {
+		if d.Err != nil {
+			return fmt.Errorf("count partitions of %s: %w", topic, d.Err)
+		}
+		next[topic] = int32(len(d.Partitions))
+	}
+	counts.Store(&next)
+	return nil
+}
+
+// followPartitions keeps the counts fresh. An event that is sent home by an old count is moved by its worker.
+func followPartitions(ctx context.Context, admin *kadm.Client, counts *atomic.Pointer[map[string]int32]) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(10 * time.Second):
+			_ = refreshPartitions(ctx, admin, counts) // the old counts serve on
+		}
+	}
+}

@@ -1,0 +1,136 @@
+package collector
+
+import (
+	"context"
+	"net/http"
+	"slices"
+	"strings"
+
+	"github.com/alchemi/cockpit/ingest/decode"
+	"github.com/alchemi/cockpit/ingest/identity"
+	"github.com/alchemi/cockpit/ingest/topics"
+	"github.com/alchemi/cockpit/schemas/events"
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+const (
+	accepted = "accepted"
+	rejected = "rejected"
+)
+
+// reasonForbidden is a Result's reason when the key does not cover the event.
+const reasonForbidden = "not_covered_by_key"
+
+// request is the events of one request.
+type request struct {
+	c       *Collector
+	p       Principal
+	decoder decode.Decoder
+	usage   events.Usage
+	guard   events.Guardrail
+	results []Result
+	records []*kgo.Record
+}
+
+func (c *Collector) request(p Principal) *request { return &request{c: c, p: p, results: []Result{}} }
+
+// add takes a structured event.
+func (r *request) add(value []byte) {
+	r.take(&kgo.Record{Value: value, Headers: []kgo.RecordHeader{{Key: "content-type", Value: []byte("application/cloudevents+json")}}},
+		strings.Contains(string(value), `"`+events.TypeGuardrail+`"`))
+}
+
+// addBinary takes an event whose context attributes are HTTP headers.
+func (r *request) addBinary(h http.Header, media string, body []byte) {
+	rec := &kgo.Record{Value: body, Headers: []kgo.RecordHeader{{Key: "content-type", Value: []byte(media)}}}
+	for name, values := range h {
+		if attribute, ok := strings.CutPrefix(strings.ToLower(name), "ce-"); ok && len(values) > 0 {
+			rec.Headers = append(rec.Headers, kgo.RecordHeader{Key: "ce_" + attribute, Value: []byte(unescapeHeader(values[0]))})
+		}
+	}
+	r.take(rec, h.Get("Ce-Type") == events.TypeGuardrail)
+}
+
+// unescapeHeader undoes the percent-encoding of the CloudEvents HTTP binding; a text that is not encoded stays as it is.
+func unescapeHeader(v string) string {
+	if !strings.Contains(v, "%") {
+		return v
+	}
+	out := make([]byte, 0, len(v))
+	for i := 0; i < len(v); i++ {
+		if v[i] == '%' && i+2 < len(v) {
+			if n, ok := hexByte(v[i+1], v[i+2]); ok {
+				out = append(out, n)
+				i += 2
+				continue
+			}
+		}
+		out = append(out, v[i])
+	}
+	return string(out)
+}
+
+func hexByte(a, b byte) (n byte, ok bool) {
+	for _, c := range [2]byte{a, b} {
+		switch {
+		case c >= '0' && c <= '9':
+			c -= '0'
+		case c|0x20 >= 'a' && c|0x20 <= 'f':
+			c = c | 0x20 - 'a' + 10
+		default:
+			return 0, false
+		}
+		n = n<<4 | c
+	}
+	return n, true
+}
+
+// take checks one event and queues it for its home.
+func (r *request) take(rec *kgo.Record, guardrail bool) {
+	result := Result{Index: len(r.results), Status: rejected}
+	var source, account, section string
+	var bad *decode.Rejection
+	if guardrail {
+		rec.Topic = topics.Guardrail
+		bad = r.decoder.Guardrail(rec, &r.guard)
+		result.ID, source, account, section = r.guard.ID, r.guard.Source, r.guard.Account, r.guard.Section
+	} else {
+		rec.Topic = topics.Usage
+		bad = r.decoder.Usage(rec, &r.usage)
+		result.ID, source, account, section = r.usage.ID, r.usage.Source, r.usage.Account, r.usage.Section
+	}
+	result.ID = strings.Clone(result.ID)
+	switch {
+	case bad != nil:
+		result.Reason, result.Detail = bad.Reason.String(), bad.Detail
+	case !r.p.covers(source, account, section):
+		result.Reason, result.Detail = reasonForbidden, "the service key does not cover this source, account and section"
+	default:
+		result.Status = accepted
+		rec.Key = []byte(identity.Key(account, source, result.ID))
+		rec.Partition = int32(identity.Home(account, source, result.ID, int(r.c.cfg.Partitions(rec.Topic))))
+		r.records = append(r.records, rec)
+	}
+	r.results = append(r.results, result)
+}
+
+// covers says whether the principal may send as that source for that account and section.
+func (p *Principal) covers(source, account, section string) bool {
+	if p.Account != "" && p.Account != account {
+		return false
+	}
+	return slices.ContainsFunc(p.Sources, func(g Grant) bool {
+		return g.Source == source && slices.Contains(g.Sections, section) && (g.AllAccounts || slices.Contains(g.Accounts, account))
+	})
+}
+
+// produce waits until Kafka has acknowledged everything.
+func (r *request) produce(ctx context.Context) error {
+	if len(r.records) == 0 {
+		return nil
+	}
+	// A client that goes away does not stop what was begun, since it can't know what was taken.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), r.c.cfg.Timeout)
+	defer cancel()
+	return r.c.cfg.Producer.ProduceSync(ctx, r.records...).FirstErr()
+}
