@@ -8,6 +8,8 @@ import (
 	"os/signal"
 	"strconv"
 	"syscall"
+
+	"github.com/alchemi/cockpit/internal/engine/chdb"
 )
 
 // childMark names, in a child's environment, the engine that it is to be.
@@ -48,6 +50,9 @@ func runChild(name string, args []string) error {
 		fmt.Println(address)
 		<-ctx.Done()
 		return nil
+	}
+	if name == "clickhouse" {
+		return chdb.Serve(ctx, args[0], args[1], "127.0.0.1:"+args[2], func(address string) { fmt.Println(address) })
 	}
 	return fmt.Errorf("no engine is called %q", name)
 }

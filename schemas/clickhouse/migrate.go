@@ -1,0 +1,82 @@
+// Package clickhouse holds the ClickHouse schema as versioned migrations, and how to open a connection.
+//
+// Every statement may run again and at the same time in several processes (IF NOT EXISTS), so no lock is needed; the
+// version is recorded for people.
+package clickhouse
+
+import (
+	"context"
+	"embed"
+	"fmt"
+	"io/fs"
+	"net/url"
+	"strings"
+
+	"github.com/ClickHouse/clickhouse-go/v2"
+	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
+)
+
+//go:embed migrations/*.sql
+var migrations embed.FS
+
+// Database is where the tables are, unless the URL names another.
+const Database = "cockpit"
+
+// Open returns a connection for http(s)://, clickhouse:// or tcp:// and makes the database if it is missing.
+func Open(ctx context.Context, address string) (driver.Conn, error) {
+	u, err := url.Parse(address)
+	if err != nil {
+		return nil, fmt.Errorf("ClickHouse URL: %w", err)
+	}
+	o, err := clickhouse.ParseDSN(address)
+	if err != nil {
+		return nil, fmt.Errorf("ClickHouse URL: %w", err)
+	}
+	name := strings.Trim(u.Path, "/")
+	if name == "" {
+		name = Database
+	}
+	o.Auth.Database = ""
+	if strings.HasPrefix(u.Scheme, "http") {
+		o.Compression = nil
+	}
+	first, err := clickhouse.Open(o)
+	if err != nil {
+		return nil, fmt.Errorf("open ClickHouse: %w", err)
+	}
+	defer first.Close()
+	if err := first.Exec(ctx, "CREATE DATABASE IF NOT EXISTS `"+strings.ReplaceAll(name, "`", "")+"`"); err != nil {
+		return nil, fmt.Errorf("make the ClickHouse database: %w", err)
+	}
+	o.Auth.Database = name
+	return clickhouse.Open(o)
+}
+
+// Migrate brings the connection's database up to date.
+func Migrate(ctx context.Context, conn driver.Conn) error {
+	if err := conn.Exec(ctx, `CREATE TABLE IF NOT EXISTS schema_migrations (name String, applied_at DateTime64(3, 'UTC') DEFAULT now64(3)) ENGINE = ReplacingMergeTree ORDER BY name`); err != nil {
+		return fmt.Errorf("migrate ClickHouse: %w", err)
+	}
+	files, err := fs.Glob(migrations, "migrations/*.sql")
+	if err != nil {
+		return err
+	}
+	for _, name := range files {
+		text, err := migrations.ReadFile(name)
+		if err != nil {
+			return err
+		}
+		for statement := range strings.SplitSeq(string(text), ";\n") {
+			if strings.TrimSpace(statement) == "" {
+				continue
+			}
+			if err := conn.Exec(ctx, statement); err != nil {
+				return fmt.Errorf("migrate ClickHouse: %s: %w", name, err)
+			}
+		}
+		if err := conn.Exec(ctx, `INSERT INTO schema_migrations (name) VALUES (?)`, name); err != nil {
+			return fmt.Errorf("migrate ClickHouse: %w", err)
+		}
+	}
+	return nil
+}
