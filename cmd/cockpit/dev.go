@@ -160,7 +160,14 @@ func (d *dev) startStores(ctx context.Context) error {
 		}
 		d.cfg.KafkaBrokers = []string{address}
 	}
-	return nil
+	if d.cfg.ClickHouseURL == "" {
+		ch := engine.ClickHouse{Engines: installed, Data: filepath.Join(d.data, "clickhouse"), Logs: logs}
+		d.cfg.ClickHouseURL, err = d.startStore(ctx, "ClickHouse", func(ctx context.Context, port int) (*engine.Process, error) {
+			ch.Port = port
+			return ch.Start(ctx)
+		})
+	}
+	return err
 }
 
 // startStore runs a store on a free port, and keeps it running there.

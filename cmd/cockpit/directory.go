@@ -7,6 +7,7 @@ import (
 	"os/user"
 
 	"github.com/alchemi/cockpit/control/directory"
+	"github.com/alchemi/cockpit/schemas/clickhouse"
 	"github.com/alchemi/cockpit/schemas/postgres"
 	"github.com/spf13/cobra"
 )
@@ -19,10 +20,23 @@ func migrateCommand(o *options) *cobra.Command {
 				return err
 			}
 			n, err := postgres.Migrate(c.Context(), cfg.PostgresURL)
-			if err == nil {
-				fmt.Fprintf(c.ErrOrStderr(), "Postgres: %d migrations applied\n", n)
+			if err != nil {
+				return err
 			}
-			return err
+			fmt.Fprintf(c.ErrOrStderr(), "Postgres: %d migrations applied\n", n)
+			if cfg.ClickHouseURL == "" {
+				return nil
+			}
+			conn, err := clickhouse.Open(c.Context(), cfg.ClickHouseURL)
+			if err != nil {
+				return err
+			}
+			defer conn.Close()
+			if err := clickhouse.Migrate(c.Context(), conn); err != nil {
+				return err
+			}
+			fmt.Fprintln(c.ErrOrStderr(), "ClickHouse: up to date")
+			return nil
 		}}
 }
 

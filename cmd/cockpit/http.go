@@ -45,14 +45,14 @@ func (p *program) listen() (*server, string, error) {
 			return
 		}
 		w.Header().Set("Retry-After", "1")
-		http.Error(w, *cmpWhy(p), http.StatusServiceUnavailable)
+		http.Error(w, *whyNot(p), http.StatusServiceUnavailable)
 	})
 	s.http = &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second, ReadTimeout: time.Minute, IdleTimeout: 2 * time.Minute}
 	return s, p.cfg.Listen, nil
 }
 
-// cmpWhy is why the program is not ready; it says so itself when it is.
-func cmpWhy(p *program) *string {
+// whyNot is why the program is not ready; it says so itself when it is.
+func whyNot(p *program) *string {
 	if why := p.lacking.Load(); why != nil {
 		return why
 	}
@@ -131,6 +131,12 @@ func (p *program) metrics() *prometheus.Registry {
 				return 0
 			}
 			return p.collect.Accepted.Load()
+		}},
+		{"cockpit_rollup_events_total", "Events that were written to ClickHouse.", func() int64 {
+			if p.rollup == nil {
+				return 0
+			}
+			return p.rollup.Events()
 		}},
 		{"cockpit_alerts_published_total", "Alerts that were published to alerts.v1.", func() int64 {
 			if p.dispatch == nil {

@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 	"github.com/alchemi/cockpit/alerts"
 	"github.com/alchemi/cockpit/control/keys"
 	"github.com/alchemi/cockpit/ingest/collector"
@@ -18,6 +19,8 @@ import (
 	"github.com/alchemi/cockpit/metering/fold"
 	"github.com/alchemi/cockpit/metering/journal"
 	"github.com/alchemi/cockpit/metering/worker"
+	"github.com/alchemi/cockpit/rollups"
+	"github.com/alchemi/cockpit/schemas/clickhouse"
 	"github.com/alchemi/cockpit/schemas/postgres"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/twmb/franz-go/pkg/kadm"
@@ -41,6 +44,8 @@ type program struct {
 	stats    worker.Stats
 	collect  *collector.Collector
 	dispatch *alerts.Dispatcher
+	ch       driver.Conn
+	rollup   *rollups.Writer
 	lacking  atomic.Pointer[string] // why it is not ready; nil: it is
 }
 
@@ -104,6 +109,16 @@ func (p *program) connect(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if p.has("rollups") {
+		if err := p.until(ctx, "ClickHouse", func() (err error) {
+			if p.ch, err = clickhouse.Open(ctx, p.cfg.ClickHouseURL); err == nil {
+				err = clickhouse.Migrate(ctx, p.ch)
+			}
+			return err
+		}); err != nil {
+			return err
+		}
+	}
 	return p.until(ctx, "Kafka", func() error {
 		warnings, err := topics.Ensure(ctx, kadm.NewClient(p.producer), p.cfg.Partitions)
 		for _, w := range warnings {
@@ -134,6 +149,9 @@ func (p *program) until(ctx context.Context, store string, f func() error) error
 }
 
 func (p *program) close() {
+	if p.ch != nil {
+		_ = p.ch.Close()
+	}
 	p.producer.Close()
 	p.pool.Close()
 }
@@ -154,6 +172,10 @@ func (p *program) start(ctx context.Context, g *errgroup.Group, server *server) 
 		if err := p.startMetering(ctx, g); err != nil {
 			return err
 		}
+	}
+	if p.has("rollups") {
+		p.rollup = rollups.NewWriter(p.pool, p.ch, p.cfg.kafka(), p.log)
+		g.Go(func() error { return p.rollup.Run(ctx) })
 	}
 	if p.has("alerts") {
 		p.dispatch = alerts.NewDispatcher(p.pool, p.producer, p.log)

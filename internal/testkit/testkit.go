@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/alchemi/cockpit/internal/engine"
+	"github.com/alchemi/cockpit/schemas/clickhouse"
 	"github.com/alchemi/cockpit/schemas/postgres"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -99,6 +100,39 @@ func execute(ctx context.Context, url, sql string) error {
 	defer conn.Close(ctx)
 	_, err = conn.Exec(ctx, sql)
 	return err
+}
+
+var clickhouseServer = sync.OnceValues(func() (string, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), startTimeout)
+	defer cancel()
+	engines, err := engine.Install(ctx, os.Stderr)
+	if err != nil {
+		return "", err
+	}
+	p, err := engine.ClickHouse{Engines: engines, Data: filepath.Join(scratch, "clickhouse"), Logs: scratch}.Start(ctx)
+	if err != nil {
+		return "", err
+	}
+	return p.URL, nil
+})
+
+// ClickHouse makes a migrated ClickHouse database for t and returns its URL.
+func ClickHouse(t testing.TB) string {
+	t.Helper()
+	server, err := clickhouseServer()
+	if err != nil {
+		t.Fatal(err)
+	}
+	url := fmt.Sprintf("%s/test_%d", server, databases.Add(1))
+	conn, err := clickhouse.Open(t.Context(), url)
+	if err == nil {
+		err = clickhouse.Migrate(t.Context(), conn)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = conn.Close()
+	return url
 }
 
 // Kafka starts a broker for t, in memory, and returns its address.

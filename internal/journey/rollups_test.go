@@ -1,0 +1,90 @@
+package journey_test
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"testing"
+	"time"
+
+	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
+	"github.com/alchemi/cockpit/internal/testkit"
+	"github.com/alchemi/cockpit/rollups"
+	"github.com/alchemi/cockpit/schemas/clickhouse"
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+func (d *deployment) clickhouse() driver.Conn {
+	d.t.Helper()
+	ch, err := clickhouse.Open(d.t.Context(), testkit.ClickHouse(d.t))
+	d.must(err)
+	d.t.Cleanup(func() { ch.Close() })
+	return ch
+}
+
+func (d *deployment) writer(ch driver.Conn) *rollups.Writer {
+	return rollups.NewWriter(d.pool, ch, []kgo.Opt{kgo.SeedBrokers(d.kafka)}, slog.Default())
+}
+
+func (d *deployment) sum(ch driver.Conn, sql string) (v string) {
+	d.t.Helper()
+	d.must(ch.QueryRow(d.t.Context(), sql).Scan(&v))
+	return v
+}
+
+// Whatever is repeated after a crash, ClickHouse has every event and every sum once.
+func TestRollupsAreWrittenOnce(t *testing.T) {
+	t.Parallel()
+	d := deploys(t, 3)
+	ch := d.clickhouse()
+	stats, stop := d.work()
+	const n = 300
+	for i := range n {
+		d.send(usage(fmt.Sprint("e-", i), set("agent", fmt.Sprint("agent-", i%3)), set("extra", i)))
+	}
+	d.send(usage("odd-time", set("model", nil), at(time.Date(9999, 1, 1, 0, 0, 0, 0, time.UTC))), usage("observed", source("browser-plugin")), &kgo.Record{Topic: "usage.v1", Value: []byte("x")})
+	d.send(event("guardrail.v1", "g", map[string]any{"account": "acme", "section": "copilot", "user": "u-42", "guardrail": "pii", "stage": "input", "action": "masked", "match_count": 2}))
+	d.eventually(func() bool { return stats.Charged.Load()+stats.Quarantined.Load()+stats.Observed.Load() == n+4 }, func() string { return "charged" })
+	stop()
+	w := d.writer(ch)
+	for range 3 {
+		for {
+			batches, err := w.Once(t.Context())
+			d.must(err)
+			if batches == 0 {
+				break
+			}
+		}
+		// As after a crash that came before anything was marked as done.
+		_, err := d.pool.Exec(t.Context(), `UPDATE rollup_batches SET state = 'planned'`)
+		d.must(err)
+		w = d.writer(ch)
+	}
+	for sql, want := range map[string]string{
+		`SELECT toString(count()) FROM usage_events`:                                                                                      "303",
+		`SELECT toString(count()) FROM usage_events WHERE decision = 'quarantined'`:                                                       "2",
+		`SELECT toString(sum(credits)) FROM usage_events`:                                                                                 "37.5",
+		`SELECT toString(sum(credits)) FROM usage_quarters`:                                                                               "37.5",
+		`SELECT toString(sum(events)) FROM usage_days WHERE agent = 'agent-1'`:                                                            "100",
+		`SELECT toString(sum(input_tokens)) FROM usage_days WHERE team > 0 AND organization > 0`:                                          "301000",
+		`SELECT toString(sum(events)) FROM usage_user_days WHERE user > 0`:                                                                "301",
+		`SELECT any(attributes) FROM usage_events WHERE id = 'e-7'`:                                                                       `{"extra":7}`,
+		`SELECT toString(sum(match_count)) FROM guardrail_quarters WHERE guardrail = 'pii'`:                                               "2",
+		`SELECT toString(count()) FROM guardrail_events`:                                                                                  "1",
+		`SELECT toString(uniqExact(log, position)) FROM usage_events WHERE cycle_start <= time OR decision NOT IN ('charged','observed')`: "303",
+	} {
+		if got := d.sum(ch, sql); got != want {
+			t.Errorf("%s: %s, want %s", sql, got, want)
+		}
+	}
+	var acme int64
+	d.must(d.pool.QueryRow(t.Context(), `SELECT account_id FROM accounts WHERE key = 'acme'`).Scan(&acme))
+	sums, err := rollups.Usage(t.Context(), ch, rollups.Query{Account: acme, From: time.Now().AddDate(0, 0, -2), To: time.Now().AddDate(0, 0, 2), Grain: rollups.Days, By: []string{"agent"}})
+	d.must(err)
+	if len(sums) != 4 || sums[1].By[0] != "agent-0" || sums[1].Credits.String() != "12.5" {
+		t.Errorf("%+v", sums)
+	}
+	if _, err := rollups.Usage(context.Background(), ch, rollups.Query{By: []string{"model"}}); err == nil {
+		t.Error("a query without an account was answered")
+	}
+}

@@ -1,0 +1,146 @@
+package rollups
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"sync/atomic"
+	"time"
+
+	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"golang.org/x/sync/errgroup"
+)
+
+const (
+	pauseIdle     = 200 * time.Millisecond
+	pauseError    = time.Second
+	pauseFollower = 2 * time.Second // between looks whether the writing process has gone
+	logsAtOnce    = 2
+)
+
+// Writer follows the journal. Make it with NewWriter.
+type Writer struct {
+	pool    *pgxpool.Pool
+	ch      driver.Conn
+	kafka   []kgo.Opt
+	log     *slog.Logger
+	kinds   kinds
+	sources map[int64]*source
+	events  atomic.Int64
+}
+
+// NewWriter returns a writer; kafka is how to reach the brokers.
+func NewWriter(pool *pgxpool.Pool, ch driver.Conn, kafka []kgo.Opt, log *slog.Logger) *Writer {
+	return &Writer{pool: pool, ch: ch, kafka: kafka, log: log, kinds: kinds{known: map[int64]string{}}, sources: map[int64]*source{}}
+}
+
+// Events is the number of events that were written since the start.
+func (w *Writer) Events() int64 { return w.events.Load() }
+
+// Run writes until ctx ends.
+func (w *Writer) Run(ctx context.Context) error {
+	defer w.closeSources()
+	for ctx.Err() == nil {
+		if err := w.lead(ctx); err != nil && ctx.Err() == nil {
+			w.log.Warn("writing rollups", "error", err)
+			sleep(ctx, pauseError)
+		}
+	}
+	return nil
+}
+
+// lead takes the lock and writes while it is held: a connection that is lost gives it up.
+func (w *Writer) lead(ctx context.Context) error {
+	conn, err := w.pool.Acquire(ctx)
+	if err != nil {
+		return err
+	}
+	defer conn.Release()
+	var mine bool
+	if err := conn.QueryRow(ctx, `SELECT pg_try_advisory_lock(hashtext('cockpit rollups'))`).Scan(&mine); err != nil {
+		return err
+	}
+	if !mine {
+		sleep(ctx, pauseFollower)
+		return nil
+	}
+	defer func() {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+		defer cancel()
+		_, _ = conn.Exec(ctx, `SELECT pg_advisory_unlock(hashtext('cockpit rollups'))`)
+	}()
+	for ctx.Err() == nil {
+		if err := conn.Ping(ctx); err != nil {
+			return err
+		}
+		n, err := w.Once(ctx)
+		if err != nil {
+			return err
+		}
+		if n == 0 {
+			sleep(ctx, pauseIdle)
+		}
+	}
+	return nil
+}
+
+// Once plans and writes what there is, and returns the number of batches.
+func (w *Writer) Once(ctx context.Context) (int, error) {
+	batches, err := w.plan(ctx)
+	if err != nil {
+		return 0, fmt.Errorf("plan rollups: %w", err)
+	}
+	byLog := map[int64][]batch{}
+	for _, b := range batches {
+		byLog[b.log.id] = append(byLog[b.log.id], b)
+		if w.sources[b.log.id] == nil {
+			w.sources[b.log.id] = &source{opts: w.kafka, log: b.log}
+		}
+	}
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(logsAtOnce)
+	for id, list := range byLog {
+		src := w.sources[id]
+		g.Go(func() error {
+			for i := range list {
+				if err := w.write(ctx, src, &list[i]); err != nil {
+					src.close() // it is opened again where the next batch begins
+					return fmt.Errorf("write rollups of %s/%d [%d, %d): %w", list[i].log.topic, list[i].log.partition, list[i].from, list[i].to, err)
+				}
+			}
+			return nil
+		})
+	}
+	return len(batches), g.Wait()
+}
+
+// write takes one batch to ClickHouse.
+func (w *Writer) write(ctx context.Context, src *source, b *batch) error {
+	rows, err := w.build(ctx, src, b)
+	if err != nil {
+		return err
+	}
+	if err := w.insert(ctx, b, rows); err != nil {
+		return err
+	}
+	if err := w.done(ctx, b); err != nil {
+		return err
+	}
+	w.events.Add(int64(len(rows.usage) + len(rows.guardrails)))
+	return nil
+}
+
+func (w *Writer) closeSources() {
+	for _, s := range w.sources {
+		s.close()
+	}
+}
+
+func sleep(ctx context.Context, d time.Duration) {
+	select {
+	case <-ctx.Done():
+	case <-time.After(d):
+	}
+}
