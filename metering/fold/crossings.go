@@ -149,12 +149,9 @@ func (r *round) compare(batch *pgx.Batch, t *touched, tree *cachedTree) {
 	if now == nil {
 		return
 	}
-	before := eff.Allocation
-	if t.allocationBefore != nil {
-		before = credit.Amount(*t.allocationBefore)
-	}
 	for _, percent := range tree.Thresholds {
-		if allocation.Reached(t.used, eff.Allocation, percent) && !allocation.Reached(t.usedBefore, before, percent) {
+		before := t.allocationBefore != nil && allocation.Reached(t.usedBefore, credit.Amount(*t.allocationBefore), percent)
+		if !before && allocation.Reached(t.used, eff.Allocation, percent) {
 			r.crossing(batch, t, tree, eff, percent)
 		}
 	}
