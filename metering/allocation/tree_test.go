@@ -1,6 +1,7 @@
 package allocation_test
 
 import (
+	"errors"
 	"math"
 	"strings"
 	"testing"
@@ -23,7 +24,14 @@ func evaluate(t *testing.T, scopes ...allocation.Scope) *allocation.Tree {
 
 func expect(t *testing.T, tree *allocation.Tree, id int64, want allocation.Effective) {
 	t.Helper()
-	if got := tree.Effective[id]; got != want {
+	if want.BeforeCap == "" {
+		want.BeforeCap = want.Source
+	}
+	got := tree.Effective[id]
+	if (got.Cap == nil) != (want.Cap == nil) || got.Cap != nil && *got.Cap != *want.Cap {
+		t.Errorf("scope %d has the cap %v, want %v", id, got.Cap, want.Cap)
+	}
+	if got.Cap, want.Cap = nil, nil; got != want {
 		t.Errorf("scope %d has %+v, want %+v", id, got, want)
 	}
 }
@@ -47,33 +55,16 @@ func TestEffectiveAllocations(t *testing.T) {
 	)
 	expect(t, tree, 1, allocation.Effective{Allocation: 1000, Limited: true, Source: "fixed", Own: true, Unallocated: 100})
 	expect(t, tree, 2, allocation.Effective{Allocation: 600, Limited: true, Source: "fixed", Own: true, Unallocated: 1})
-	expect(t, tree, 3, allocation.Effective{Allocation: 90, Limited: true, Source: "cap", Own: true, Unallocated: 90})
+	expect(t, tree, 3, allocation.Effective{Allocation: 90, Limited: true, Source: "cap", BeforeCap: "equal", Cap: amount(90), Own: true, Unallocated: 90})
 	expect(t, tree, 4, allocation.Effective{Allocation: 250, Limited: true, Source: "equal", Own: true, Unallocated: 250})
 	expect(t, tree, 5, allocation.Effective{Allocation: 99, Limited: true, Source: "override", Own: true, Unallocated: 99})
 	expect(t, tree, 6, allocation.Effective{Allocation: 1000, Limited: true, Source: "inherited"})
 	expect(t, tree, 7, allocation.Effective{Allocation: 1000, Limited: true, Source: "inherited"})
 	expect(t, tree, 8, allocation.Effective{Allocation: 300, Limited: true, Source: "fixed", Own: true, Unallocated: 300})
-	expect(t, tree, 9, allocation.Effective{Allocation: 50, Limited: true, Source: "cap", Own: true})
-	expect(t, tree, 10, allocation.Effective{Allocation: 7, Limited: true, Source: "cap", Own: true})
+	expect(t, tree, 9, allocation.Effective{Allocation: 50, Limited: true, Source: "cap", BeforeCap: "inherited", Cap: amount(50), Own: true})
+	expect(t, tree, 10, allocation.Effective{Allocation: 7, Limited: true, Source: "cap", BeforeCap: "none", Cap: amount(7), Own: true})
 	expect(t, tree, 11, allocation.Effective{Source: "none"})
 	expect(t, tree, 12, allocation.Effective{Allocation: 50, Limited: true, Source: "inherited"})
-}
-
-func TestWhatBinds(t *testing.T) {
-	t.Parallel()
-	tree := evaluate(t,
-		allocation.Scope{ID: 1, Planned: allocation.Fixed, Amount: 100, Rollover: 20},
-		allocation.Scope{ID: 2, Parent: 1, Planned: allocation.Fixed, Amount: 50},
-		allocation.Scope{ID: 3, Parent: 2},
-		allocation.Scope{ID: 4, Cap: amount(40)})
-	used := map[int64]credit.Amount{1: 30, 2: 30, 3: 30, 4: 25}
-	available, binding, ok := tree.Available([]int64{1, 2, 3, 4}, func(id int64) credit.Amount { return used[id] })
-	if available != 15 || binding != 4 || !ok {
-		t.Fatalf("%d by %d", available, binding)
-	}
-	if tree.Effective[1].Allocation != 120 {
-		t.Fatalf("rollover: %+v", tree.Effective[1])
-	}
 }
 
 func TestSettingAsideTooMuchIsNamed(t *testing.T) {
@@ -87,18 +78,88 @@ func TestSettingAsideTooMuchIsNamed(t *testing.T) {
 	if len(tree.Shortfalls) != 1 || tree.Shortfalls[0] != (allocation.Shortfall{Scope: 1, Missing: 20}) {
 		t.Fatalf("%+v", tree.Shortfalls)
 	}
+	var missing allocation.Shortfall
+	if err := tree.Refusal(); !errors.As(err, &missing) || missing.Scope != 1 || !strings.Contains(err.Error(), "scope 1: 0.000020 are missing") {
+		t.Fatalf("refused with %v", err)
+	}
 	expect(t, tree, 5, allocation.Effective{Limited: true, Source: "equal", Own: true})
 }
 
 func TestBadTrees(t *testing.T) {
 	t.Parallel()
 	for want, scopes := range map[string][]allocation.Scope{
-		"circle":       {{ID: 1, Parent: 2}, {ID: 2, Parent: 1}},
-		"is not there": {{ID: 1, Parent: 9}},
-		"overflow":     {{ID: 1, Planned: allocation.Fixed, Amount: math.MaxInt64, Rollover: 1}},
+		"scope 2: its parents go round in a circle": {{ID: 1, Parent: 2}, {ID: 2, Parent: 3}, {ID: 3, Parent: 2}, {ID: 4}},
+		"scope 5: its parents go round":             {{ID: 5, Parent: 5}},
+		"scope 1 is there twice":                    {{ID: 1}, {ID: 1}},
+		"scope 2: an amount is below zero":          {{ID: 1}, {ID: 2, Cap: amount(-1)}},
+		"scope 1: what is set aside below it":       {{ID: 1, Planned: allocation.Fixed}, {ID: 2, Parent: 1, Override: amount(math.MaxInt64)}, {ID: 3, Parent: 1, Override: amount(1)}},
+		"is not there":                              {{ID: 1, Parent: 9}},
+		"overflow":                                  {{ID: 1, Planned: allocation.Fixed, Amount: math.MaxInt64, Rollover: 1}},
 	} {
 		if _, err := allocation.Evaluate(scopes); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%v: %v", scopes, err)
+		}
+	}
+}
+
+// A cap alone limits everything below it, however deep.
+func TestACapIsInheritedToAnyDepth(t *testing.T) {
+	t.Parallel()
+	tree := evaluate(t,
+		allocation.Scope{ID: 1, Cap: amount(7)}, allocation.Scope{ID: 2, Parent: 1},
+		allocation.Scope{ID: 3, Parent: 2}, allocation.Scope{ID: 4, Parent: 3, Planned: allocation.Equal},
+		allocation.Scope{ID: 5, Parent: 4, Planned: allocation.Fixed, Amount: 9})
+	for id := range int64(3) {
+		expect(t, tree, id+2, allocation.Effective{Allocation: 7, Limited: true, Source: "inherited"})
+	}
+	expect(t, tree, 5, allocation.Effective{Allocation: 9, Limited: true, Source: "fixed", Own: true, Unallocated: 9})
+}
+
+func TestRolloverIsAddedForTheCycle(t *testing.T) {
+	t.Parallel()
+	tree := evaluate(t,
+		allocation.Scope{ID: 1, Planned: allocation.Fixed, Amount: 100, Rollover: 21},
+		allocation.Scope{ID: 2, Parent: 1, Planned: allocation.Equal},
+		allocation.Scope{ID: 3, Parent: 1, Planned: allocation.Equal, Rollover: 5},
+		allocation.Scope{ID: 4, Parent: 3, Rollover: 8}, // has no allocation to add it to
+		allocation.Scope{ID: 5, Planned: allocation.Fixed, Amount: 10, Rollover: 10, Cap: amount(15)})
+	expect(t, tree, 1, allocation.Effective{Allocation: 121, Limited: true, Source: "fixed", Own: true, Unallocated: 1})
+	expect(t, tree, 2, allocation.Effective{Allocation: 60, Limited: true, Source: "equal", Own: true, Unallocated: 60})
+	expect(t, tree, 3, allocation.Effective{Allocation: 65, Limited: true, Source: "equal", Own: true, Unallocated: 65})
+	expect(t, tree, 4, allocation.Effective{Allocation: 65, Limited: true, Source: "inherited"})
+	expect(t, tree, 5, allocation.Effective{Allocation: 15, Limited: true, Source: "cap", BeforeCap: "fixed", Cap: amount(15), Own: true, Unallocated: 15})
+}
+
+func TestOverridesHoldFromUntil(t *testing.T) {
+	t.Parallel()
+	nodes := []allocation.Node{
+		{Scope: allocation.Scope{ID: 1, Planned: allocation.Fixed, Amount: 100}},
+		{Scope: allocation.Scope{ID: 2, Parent: 1, Planned: allocation.Fixed, Amount: 40, Cap: amount(90)}, Overrides: []allocation.Override{
+			{Kind: allocation.OverrideAllocation, Amount: 60, From: day("2026-01-10"), Until: day("2026-01-20")},
+			{Kind: allocation.OverrideAllocation, Amount: 70, From: day("2026-01-15"), Until: day("2026-01-17")},
+			{Kind: allocation.OverrideCap, Amount: 50, From: day("2026-01-18")},
+		}},
+	}
+	for _, c := range []struct {
+		at, until         string
+		has, cap, without credit.Amount
+		source            allocation.Source
+	}{
+		{"2026-01-09", "2026-01-10", 40, 90, 60, "fixed"},
+		{"2026-01-10", "2026-01-15", 60, 90, 40, "override"},
+		{"2026-01-16", "2026-01-17", 70, 90, 30, "override"},
+		{"2026-01-17", "2026-01-18", 60, 90, 40, "override"},
+		{"2026-01-18", "2026-01-20", 50, 50, 40, "cap"},
+		{"2026-01-20", "9999-12-31", 40, 50, 60, "fixed"},
+	} {
+		tree, until, err := allocation.EvaluateAt(nodes, day(c.at))
+		if err != nil {
+			t.Fatal(err)
+		}
+		eff := tree.Effective[2]
+		if eff.Allocation != c.has || *eff.Cap != c.cap || eff.Source != c.source || eff.CapBinds() != (c.source == "cap") ||
+			tree.Effective[1].Unallocated != c.without || !until.Equal(day(c.until)) {
+			t.Errorf("%s: %+v, unallocated %d, until %s", c.at, eff, tree.Effective[1].Unallocated, until)
 		}
 	}
 }
@@ -143,20 +204,4 @@ func TestNothingIsLostInDividing(t *testing.T) {
 			}
 		}
 	})
-}
-
-func TestReached(t *testing.T) {
-	t.Parallel()
-	for _, c := range []struct {
-		used, allocation credit.Amount
-		percent          int
-		want             bool
-	}{
-		{49, 100, 50, false}, {50, 100, 50, true}, {0, 0, 50, false}, {1, 0, 100, true}, {-5, 100, 50, false},
-		{math.MaxInt64, math.MaxInt64, 100, true}, {math.MaxInt64 - 1, math.MaxInt64, 100, false},
-	} {
-		if got := allocation.Reached(c.used, c.allocation, c.percent); got != c.want {
-			t.Errorf("%+v: %t", c, got)
-		}
-	}
 }
