@@ -1,8 +1,11 @@
 package allocation_test
 
 import (
+	"cmp"
 	"errors"
+	"maps"
 	"math"
+	"slices"
 	"strings"
 	"testing"
 
@@ -164,44 +167,147 @@ func TestOverridesHoldFromUntil(t *testing.T) {
 	}
 }
 
-// Whatever the tree: what is set aside and Unallocated make up what there is, and no share is below zero.
+// drawTree is a tree that evaluates: parents come before their children.
+func drawTree(t *rapid.T) []allocation.Scope {
+	amounts := rapid.Int64Range(0, 1_000_000)
+	optional := func(name string) *credit.Amount {
+		if rapid.IntRange(0, 4).Draw(t, name+" given") > 0 {
+			return nil
+		}
+		return amount(credit.Amount(amounts.Draw(t, name)))
+	}
+	scopes := make([]allocation.Scope, rapid.IntRange(1, 30).Draw(t, "scopes"))
+	for i := range scopes {
+		s := &scopes[i]
+		s.ID = int64(i + 1)
+		if i > 0 {
+			s.Parent = int64(rapid.IntRange(1, i).Draw(t, "parent"))
+		}
+		s.Planned = allocation.Planned(rapid.IntRange(0, 2).Draw(t, "planned"))
+		s.Amount = credit.Amount(amounts.Draw(t, "amount"))
+		s.Override, s.Cap = optional("override"), optional("cap")
+	}
+	scopes[0].Planned, scopes[0].Amount = allocation.Fixed, 10_000_000
+	return scopes
+}
+
+// Whatever the tree: what is set aside and Unallocated make up what there is, no share is below zero, and what is left
+// beside equal shares is too little to give each one more.
 func TestNothingIsLostInDividing(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
-		n := rapid.IntRange(1, 30).Draw(t, "scopes")
-		scopes := make([]allocation.Scope, n)
-		for i := range scopes {
-			s := &scopes[i]
-			s.ID = int64(i + 1)
-			if i > 0 {
-				s.Parent = int64(rapid.IntRange(1, i).Draw(t, "parent"))
-			}
-			s.Planned = allocation.Planned(rapid.IntRange(0, 2).Draw(t, "planned"))
-			s.Amount = credit.Amount(rapid.Int64Range(0, 1_000_000).Draw(t, "amount"))
-		}
-		scopes[0].Planned = allocation.Fixed
+		scopes := drawTree(t)
 		tree, err := allocation.Evaluate(scopes)
 		if err != nil {
 			t.Fatal(err)
 		}
-		draws := map[int64]credit.Amount{} // by the scope that is drawn on
-		for _, s := range scopes[1:] {
-			if s.Planned == allocation.Inherited {
-				continue
+		allocates := func(s *allocation.Scope) bool { return s.Override != nil || s.Planned != allocation.Inherited }
+		draws, shares := map[int64]credit.Amount{}, map[int64]int64{} // by the scope that is drawn on
+		given := map[int64]credit.Amount{}                            // an equal share, before the cap
+		for i := range scopes[1:] {
+			s := &scopes[i+1]
+			above := &scopes[s.Parent-1]
+			for !allocates(above) {
+				above = &scopes[above.Parent-1]
 			}
-			above := s.Parent
-			for scopes[above-1].Planned == allocation.Inherited {
-				above = scopes[above-1].Parent
-			}
-			draws[above] += tree.Effective[s.ID].Allocation
-			if tree.Effective[s.ID].Allocation < 0 {
-				t.Fatalf("scope %d has %d", s.ID, tree.Effective[s.ID].Allocation)
+			switch eff := tree.Effective[s.ID]; {
+			case s.Override != nil:
+				draws[above.ID] += *s.Override
+			case s.Planned == allocation.Fixed:
+				draws[above.ID] += s.Amount
+			case s.Planned == allocation.Equal:
+				shares[above.ID]++
+				if !eff.CapBinds() {
+					given[above.ID] = eff.Allocation
+				}
+				if eff.Allocation < 0 {
+					t.Fatalf("scope %d has %d", s.ID, eff.Allocation)
+				}
 			}
 		}
-		for _, s := range scopes {
-			if s.Planned != allocation.Inherited && draws[s.ID]+tree.Effective[s.ID].Unallocated != tree.Effective[s.ID].Allocation {
-				t.Fatalf("scope %d: %d set aside, %+v", s.ID, draws[s.ID], tree.Effective[s.ID])
+		for i := range scopes {
+			id := scopes[i].ID
+			share, known := given[id]
+			if !allocates(&scopes[i]) || shares[id] > 0 && !known {
+				continue // caps hide how much the share is
+			}
+			eff := tree.Effective[id]
+			if draws[id]+share*credit.Amount(shares[id])+eff.Unallocated != eff.Allocation {
+				t.Fatalf("scope %d: %d set aside, %d shares of %d, %+v", id, draws[id], shares[id], share, eff)
+			}
+			if shares[id] > 0 && eff.Unallocated >= credit.Amount(shares[id]) {
+				t.Fatalf("scope %d: %d left beside %d shares", id, eff.Unallocated, shares[id])
 			}
 		}
 	})
+}
+
+// Two runs are one, and the order of the scopes says nothing.
+func TestEvaluatingAgainInAnyOrderIsTheSame(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		scopes := drawTree(t)
+		before := slices.Clone(scopes)
+		one, err := allocation.Evaluate(scopes)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !slices.Equal(before, scopes) {
+			t.Fatal("evaluating changed what went in")
+		}
+		two, err := allocation.Evaluate(rapid.Permutation(scopes).Draw(t, "order"))
+		if err != nil || !maps.Equal(one.Effective, two.Effective) {
+			t.Fatalf("%+v and %+v, %v", one.Effective, two.Effective, err)
+		}
+		byScope := func(a, b allocation.Shortfall) int { return cmp.Compare(a.Scope, b.Scope) }
+		slices.SortFunc(one.Shortfalls, byScope)
+		slices.SortFunc(two.Shortfalls, byScope)
+		if !slices.Equal(one.Shortfalls, two.Shortfalls) {
+			t.Fatalf("%+v and %+v", one.Shortfalls, two.Shortfalls)
+		}
+	})
+}
+
+// shapes are trees of n scopes: what makes a recursion, or a look at all children for each child, show.
+func shapes(n int) map[string][]allocation.Scope {
+	parent := map[string]func(i int) int{
+		"wide": func(int) int { return 0 }, "deep": func(i int) int { return i - 1 }, "of fifty": func(i int) int { return (i - 1) / 50 },
+	}
+	planned := map[string]func(i int) allocation.Planned{
+		"equal": func(int) allocation.Planned { return allocation.Equal }, "passing": func(int) allocation.Planned { return allocation.Inherited },
+		"mixed": func(i int) allocation.Planned { return allocation.Planned(i % 3) },
+	}
+	trees := map[string][]allocation.Scope{}
+	for shape, up := range parent {
+		for plan, how := range planned {
+			scopes := []allocation.Scope{{ID: 1, Planned: allocation.Fixed, Amount: 1 << 60}}
+			for i := 1; i < n; i++ {
+				scopes = append(scopes, allocation.Scope{ID: int64(i + 1), Parent: int64(up(i) + 1), Planned: how(i), Cap: amount(1 << 40)})
+			}
+			trees[shape+" "+plan] = scopes
+		}
+	}
+	return trees
+}
+
+func TestLargeTrees(t *testing.T) {
+	t.Parallel()
+	for name, scopes := range shapes(100_000) {
+		if tree := evaluate(t, scopes...); len(tree.Effective) != len(scopes) || tree.Refusal() != nil {
+			t.Errorf("%s: %d scopes, %v", name, len(tree.Effective), tree.Refusal())
+		}
+	}
+}
+
+func BenchmarkEvaluate100kScopes(b *testing.B) {
+	for name, scopes := range shapes(100_000) {
+		b.Run(name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				if _, err := allocation.Evaluate(scopes); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
 }
