@@ -60,7 +60,7 @@ func (t *Tree) load(ctx context.Context, tx pgx.Tx, account, section int64, at, 
 			JOIN scopes s ON s.account_id = $1 AND s.id = p.scope_id)
 		SELECT t.id, t.parent_id, t.kind, coalesce(t.key, u.key, a.key), coalesce(t.name, u.name, a.name),
 			coalesce(al.kind, 'none'), coalesce(al.amount, 0), c.amount, oa.amount, oc.amount, coalesce(r.amount, 0),
-			least(oa.valid_until, oc.valid_until, nx.next)
+			nullif(least(oa.valid_until, oc.valid_until, nx.next), 'infinity')
 		FROM tree t JOIN accounts a ON a.account_id = $1 LEFT JOIN users u ON u.account_id = $1 AND u.id = t.user_id
 		LEFT JOIN LATERAL (SELECT kind, amount FROM allocations x WHERE x.account_id = $1 AND x.scope_id = t.id AND x.valid_from <= $3 ORDER BY id DESC LIMIT 1) al ON true
 		LEFT JOIN LATERAL (SELECT amount FROM caps x WHERE x.account_id = $1 AND x.scope_id = t.id AND x.valid_from <= $3 ORDER BY id DESC LIMIT 1) c ON true

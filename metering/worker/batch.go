@@ -66,7 +66,7 @@ func (b *batch) do(ctx context.Context) error {
 		return err
 	}
 	b.decider.Window.Advance(last.Timestamp.UnixMicro())
-	b.p.s.cfg.Stats.committed(b.p.tp, row, first.Timestamp, last.Timestamp)
+	b.p.s.cfg.Stats.committed(row, first.Timestamp)
 	b.p.s.client.MarkCommitOffsets(map[string]map[int32]kgo.EpochOffset{b.p.tp.topic: {b.p.tp.partition: {Epoch: last.LeaderEpoch, Offset: row.To}}})
 	return nil
 }
@@ -82,9 +82,11 @@ func (b *batch) passOver(ctx context.Context, e *kgo.ErrDecompressTooLarge) erro
 	if err := b.publish(ctx); err != nil {
 		return err
 	}
-	if err := b.commit(ctx, b.row(e.NextOffset)); err != nil {
+	row := b.row(e.NextOffset)
+	if err := b.commit(ctx, row); err != nil {
 		return err
 	}
+	b.p.s.cfg.Stats.committed(row, time.Now())
 	return errStartOver // which seeks behind it
 }
 

@@ -47,14 +47,13 @@ func (s *Stats) Retries() int64  { return s.retries.Load() }
 func (s *Stats) Restarts() int64 { return s.restarts.Load() }
 func (s *Stats) Paused() int64   { return s.paused.Load() }
 
-func (s *Stats) committed(_ topicPartition, row *journal.Row, oldest, newest time.Time) {
+func (s *Stats) committed(row *journal.Row, oldest time.Time) {
 	s.Charged.Add(int64(row.Counts.Charged))
 	s.Duplicate.Add(int64(row.Counts.Duplicate))
 	s.Observed.Add(int64(row.Counts.Observed))
 	s.Quarantined.Add(int64(row.Counts.Quarantined))
 	s.Moved.Add(int64(row.Counts.Moved))
 	s.Batches.Add(1)
-	_ = newest
 	waited := time.Since(oldest)
 	s.mu.Lock()
 	s.latency[latencyBucket(waited)]++
