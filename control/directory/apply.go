@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/alchemi/cockpit/metering/balances"
 	metering "github.com/alchemi/cockpit/metering/directory"
 	"github.com/alchemi/cockpit/metering/price"
 	"github.com/jackc/pgx/v5"
@@ -19,9 +20,11 @@ const priceLead = 5 * time.Second
 
 // Options say how to apply.
 type Options struct {
-	DryRun bool   // say what would change, and change nothing
-	Prune  bool   // end what the file leaves out
-	Author string // who is on record for allocations and overrides
+	DryRun bool // say what would change, and change nothing
+	Prune  bool // end what the file leaves out
+	// Correct allows prices and factors that begin in the past, where something was charged since: what was is corrected after.
+	Correct bool
+	Author  string // who is on record for allocations and overrides
 }
 
 var errDryRun = errors.New("dry run")
@@ -41,6 +44,9 @@ func Apply(ctx context.Context, pool *pgxpool.Pool, f *File, o Options) ([]strin
 		if _, err := metering.EnsureCyclesTx(ctx, tx, a.now); err != nil {
 			return err
 		}
+		if err := a.refuse(); err != nil {
+			return err
+		}
 		if o.DryRun || len(a.changes) == 0 {
 			return errDryRun
 		}
@@ -50,6 +56,43 @@ func Apply(ctx context.Context, pool *pgxpool.Pool, f *File, o Options) ([]strin
 		return nil, fmt.Errorf("apply: %w", err)
 	}
 	return a.changes, nil
+}
+
+// refuse is the error of trees that set aside more than there is.
+func (a *applier) refuse() error {
+	var errs []error
+	for account := range a.touched {
+		rows, err := a.tx.Query(a.ctx, `SELECT s.section_id, c.start_at, a.key || ': section ' || x.key FROM account_sections s JOIN accounts a USING (account_id)
+			JOIN sections x ON x.id = s.section_id
+			JOIN cycles c ON c.account_id = s.account_id AND c.section_id = s.section_id AND c.start_at <= $2 AND c.end_at > $2
+			WHERE s.account_id = $1`, account, a.now)
+		if err != nil {
+			return err
+		}
+		type section struct {
+			ID    int64
+			Cycle time.Time
+			Name  string
+		}
+		sections, err := pgx.CollectRows(rows, pgx.RowToStructByPos[section])
+		if err != nil {
+			return err
+		}
+		for _, s := range sections {
+			tree, err := balances.LoadTree(a.ctx, a.tx, account, s.ID, a.now, s.Cycle)
+			if err != nil {
+				return err
+			}
+			names := map[int64]string{}
+			for _, scope := range tree.Scopes {
+				names[scope.ID] = scope.Kind + " " + scope.Key
+			}
+			for _, short := range tree.Shortfalls {
+				errs = append(errs, fmt.Errorf("account %s: %s lacks %s credits for what is set aside below it", s.Name, names[short.Scope], short.Missing))
+			}
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // applier works in one transaction; after an error it does nothing more.
@@ -282,7 +325,7 @@ func samePrices(a, b map[string]price.Item) bool {
 
 // notCharged refuses a change that begins before now when something may have been charged since.
 func (a *applier) notCharged(place string, from time.Time) {
-	if from.After(a.now.Add(priceLead)) {
+	if from.After(a.now.Add(priceLead)) || a.options.Correct {
 		return
 	}
 	var charged bool

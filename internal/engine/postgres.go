@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -48,6 +49,29 @@ func (c Postgres) Start(ctx context.Context) (*Process, error) {
 	if c.Scratch {
 		args = append(args, "-c", "fsync=off", "-c", "full_page_writes=off", "-c", "synchronous_commit=off")
 	}
+	url := fmt.Sprintf("postgres://postgres@127.0.0.1:%d/postgres", port)
+	for deadline := time.Now().Add(staleTimeout); ; {
+		p, err := c.attempt(ctx, url, args)
+		if err == nil || !c.stale() || time.Now().After(deadline) {
+			return p, err
+		}
+		time.Sleep(staleRetry)
+	}
+}
+
+// A Postgres that was killed with its parent takes a moment to go; until then its lock and its memory are in the way.
+const (
+	staleTimeout = 20 * time.Second
+	staleRetry   = 100 * time.Millisecond
+)
+
+// stale says whether the last attempt failed for what a killed Postgres left.
+func (c Postgres) stale() bool {
+	text, err := os.ReadFile(filepath.Join(c.Logs, "postgres.log"))
+	return err == nil && (bytes.Contains(text, []byte("lock file")) || bytes.Contains(text, []byte("shared memory")))
+}
+
+func (c Postgres) attempt(ctx context.Context, url string, args []string) (*Process, error) {
 	cmd, err := c.command("postgres", args...)
 	if err != nil {
 		return nil, err
@@ -56,7 +80,7 @@ func (c Postgres) Start(ctx context.Context) (*Process, error) {
 	if err != nil {
 		return nil, err
 	}
-	p.URL = fmt.Sprintf("postgres://postgres@127.0.0.1:%d/postgres", port)
+	p.URL = url
 	if err := c.wait(ctx, p); err != nil {
 		_ = p.Stop()
 		return nil, failed("postgres", c.Logs, err)

@@ -10,6 +10,21 @@ import (
 	"github.com/alchemi/cockpit/metering/balances"
 )
 
+// More can't be set aside than there is: it is refused, with what is missing.
+func TestSettingAsideTooMuchIsRefused(t *testing.T) {
+	t.Parallel()
+	d := deploys(t, 1)
+	f, err := directory.Parse([]byte(strings.Replace(string(deploy.Demo), `cap: "9000"`, `cap: "7"`, 1)))
+	d.must(err)
+	_, err = directory.Apply(t.Context(), d.pool, f, directory.Options{Author: "test"})
+	if err == nil || !strings.Contains(err.Error(), "team support lacks 13.000000 credits") {
+		t.Fatalf("%v", err)
+	}
+	if b := d.balance("acme", "copilot", "team", "support"); b.Allocation.String() != "9000.000000" {
+		t.Errorf("%+v", b)
+	}
+}
+
 // apply applies the demo with one text replaced by another.
 func (d *deployment) apply(old, new string) {
 	d.t.Helper()
@@ -47,8 +62,8 @@ func TestWhatApplyChangesShowsAtOnce(t *testing.T) {
 	if b := d.balance("acme", "copilot", "membership", "u-42"); b.Source != "override" || b.Allocation.String() != "30.000000" {
 		t.Errorf("%+v", b)
 	}
-	d.apply(`cap: "9000"`, `cap: "7"`)
-	if b := d.balance("acme", "copilot", "team", "support"); b.Source != "cap" || b.Allocation.String() != "7.000000" {
+	d.apply(`cap: "9000"`, `cap: "35"`)
+	if b := d.balance("acme", "copilot", "team", "support"); b.Source != "cap" || b.Allocation.String() != "35.000000" {
 		t.Errorf("%+v", b)
 	}
 }

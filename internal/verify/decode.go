@@ -17,7 +17,7 @@ type decision struct {
 	kind                                        byte
 	position                                    int64
 	identity                                    [16]byte
-	micros                                      int64
+	micros, decided                             int64 // Unix µs: the event's own time, the journal row's
 	path                                        *path
 	model, price, factor, flags, credits, costs int64
 	reason                                      byte

@@ -42,8 +42,8 @@ type termRow struct {
 }
 
 type priceRow struct {
-	id, model, from int64
-	quantities      map[string]struct {
+	id, model, from, recorded int64
+	quantities                map[string]struct {
 		USD string
 		Per int64
 	}
@@ -83,8 +83,8 @@ func (v *verification) readDirectory(ctx context.Context) error {
 		{`SELECT id, key, section_id FROM models`, []any{&a, &s, &b}, func() error { d.models[a] = modelRow{s, b}; return nil }},
 		{`SELECT model_id, ` + micros + `, free, policy FROM model_terms ORDER BY valid_from`, []any{&a, &b, &free, &s},
 			func() error { d.terms[a] = append(d.terms[a], termRow{b, free, s == "reported"}); return nil }},
-		{`SELECT id, model_id, ` + micros + `, quantities FROM model_prices ORDER BY valid_from`, []any{&a, &b, &c, &raw}, func() error {
-			p := priceRow{id: a, model: b, from: c}
+		{`SELECT id, model_id, ` + micros + `, (extract(epoch FROM recorded_at) * 1000000)::bigint, quantities FROM model_prices ORDER BY valid_from`, []any{&a, &b, &c, &e, &raw}, func() error {
+			p := priceRow{id: a, model: b, from: c, recorded: e}
 			err := json.Unmarshal(raw, &p.quantities)
 			d.prices[a] = p
 			d.byModel[b] = append(d.byModel[b], p)
@@ -147,7 +147,7 @@ func (d *directory) cost(e *event, dec *decision, term termRow, factor decimal.D
 			return fmt.Errorf("cost_usd %q: %w", e.Data.CostUSD, err)
 		}
 	default:
-		prices := d.byModel[dec.model]
+		prices := recordedBy(d.byModel[dec.model], dec.decided)
 		n := sort.Search(len(prices), func(i int) bool { return prices[i].from > dec.micros })
 		if n == 0 {
 			return fmt.Errorf("model %d had no price", dec.model)
@@ -168,6 +168,17 @@ func (d *directory) cost(e *event, dec *decision, term termRow, factor decimal.D
 	c.credits = total.Mul(factor).RoundBank(6)
 	c.cost = total.RoundBank(12)
 	return nil
+}
+
+// recordedBy are the prices that were known when an event was decided.
+func recordedBy(prices []priceRow, decided int64) []priceRow {
+	var out []priceRow
+	for _, p := range prices {
+		if p.recorded <= decided {
+			out = append(out, p)
+		}
+	}
+	return out
 }
 
 // places is how far dividing by per moves the point.

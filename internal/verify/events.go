@@ -77,7 +77,7 @@ func (v *verification) events(ctx context.Context) error {
 
 // log goes through one log, the journal and Kafka side by side.
 func (v *verification) log(ctx context.Context, l *logState, fates map[[16]byte]*fate, held map[position]bool) error {
-	rows, err := v.tx.Query(ctx, `SELECT from_pos, to_pos, kind, body FROM journal WHERE offsets_id = $1 ORDER BY from_pos`, l.id)
+	rows, err := v.tx.Query(ctx, `SELECT from_pos, to_pos, kind, (extract(epoch FROM recorded_at) * 1000000)::bigint, body FROM journal WHERE offsets_id = $1 ORDER BY from_pos`, l.id)
 	if err != nil {
 		return err
 	}
@@ -90,16 +90,19 @@ func (v *verification) log(ctx context.Context, l *logState, fates map[[16]byte]
 		defer kafka.close()
 	}
 	defer rows.Close()
-	var from, to int64
+	var from, to, at int64
 	var kind string
 	var body []byte
 	for rows.Next() {
-		if err := rows.Scan(&from, &to, &kind, &body); err != nil {
+		if err := rows.Scan(&from, &to, &kind, &at, &body); err != nil {
 			return err
 		}
 		decisions, err := decode(body, from)
 		if err != nil {
 			return fmt.Errorf("log %d at %d: %w", l.id, from, err)
+		}
+		for i := range decisions {
+			decisions[i].decided = at
 		}
 		records := map[int64]*kgo.Record{}
 		if kafka != nil && kind == "batch" {
@@ -204,6 +207,13 @@ func (v *verification) charge(l *logState, d *decision, rec *kgo.Record) {
 		return
 	}
 	credits, cost := decimal.New(d.credits, -6), decimal.New(d.costs, -12)
+	if want.price != d.price { // a worker may not have had a price that was recorded just before
+		before := *d
+		before.decided -= slack
+		if again, err := v.dir.priced(e, &before); err == nil {
+			want = again
+		}
+	}
 	if !want.credits.Equal(credits) || !want.cost.Equal(cost) || want.price != d.price || want.factor != d.factor {
 		i4.fail("%s/%d@%d: charged %s credits (USD %s, price %d, factor %d) and should be %s (USD %s, price %d, factor %d)",
 			l.topic, l.partition, d.position, credits, cost, d.price, d.factor, want.credits, want.cost, want.price, want.factor)
