@@ -105,3 +105,38 @@ func TestCrossings(t *testing.T) {
 		t.Fatalf("after it was lowered: %d", n)
 	}
 }
+
+// What a cycle leaves goes on into the next, and is counted again when a late event charges the cycle that has ended.
+func TestRollover(t *testing.T) {
+	t.Parallel()
+	d := deploys(t, 1)
+	d.apply("{key: daily, cycle: daily, anchor: 2026-01-01, enforcement: notify, thresholds: [80, 100], rollover: none}",
+		"{key: daily, cycle: daily, anchor: 2026-01-01, enforcement: notify, thresholds: [80, 100], rollover: unused}")
+	_, err := d.pool.Exec(t.Context(), `RESET ROLE; UPDATE allocations SET valid_from = valid_from - interval '10 days'`) // what was set up today was there before
+	d.must(err)
+	var today time.Time
+	d.must(d.pool.QueryRow(t.Context(), `SELECT c.start_at FROM cycles c JOIN accounts a USING (account_id) JOIN sections s ON s.id = c.section_id
+		WHERE a.key = 'acme' AND s.key = 'console' AND c.start_at <= now() AND c.end_at > now()`).Scan(&today))
+	stats, _ := d.work()
+	late := func(id, cost string) {
+		t.Helper()
+		before := stats.Charged.Load()
+		d.send(usage(id, source("litellm"), set("section", "console"), set("team", "gateway"), set("model", "gpt-4o"), set("cost_usd", cost), at(today.Add(-time.Second))))
+		d.eventually(func() bool { return stats.Charged.Load() > before }, func() string { return "charged" })
+		for range 2 { // the second finds nothing to do
+			_, err := d.folder.Once(t.Context())
+			d.must(err)
+		}
+	}
+	late("a", "30")
+	// Two whole days went unused before, of 250 each, and yesterday 220.
+	first := d.balance("acme", "console", "account", "acme").Allocation
+	late("b", "20")
+	second := d.balance("acme", "console", "account", "acme").Allocation
+	if first-second != 20_000_000 || (first-220_000_000)%250_000_000 != 0 || first <= 250_000_000 {
+		t.Errorf("today has %s, and %s after another 20 were charged yesterday", first, second)
+	}
+	if n := d.count(`SELECT count(*) FROM (SELECT scope_id, to_cycle, amount, count(*) FROM rollovers GROUP BY 1, 2, 3 HAVING count(*) > 1) x`); n != 0 {
+		t.Errorf("%d rows of the ledger are there twice", n)
+	}
+}

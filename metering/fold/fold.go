@@ -11,7 +11,7 @@
 //
 // Failures: everything is rolled back and tried again; live balances do not depend on it.
 //
-// Map: fold.go (the loop and its transaction), crossings.go, alerts.go.
+// Map: fold.go (the loop and its transaction), rollover.go, crossings.go, alerts.go.
 package fold
 
 import (
@@ -92,6 +92,9 @@ func (f *Folder) Once(ctx context.Context) (rows int, err error) {
 		}
 		rows = r.rows
 		if err := r.write(ctx); err != nil {
+			return err
+		}
+		if err := r.rollover(ctx); err != nil {
 			return err
 		}
 		return r.cross(ctx)
