@@ -1,6 +1,8 @@
 package collector
 
 import (
+	"bytes"
+	"errors"
 	"net/http"
 
 	"github.com/alchemi/cockpit/ingest/litellm"
@@ -23,19 +25,31 @@ func (c *Collector) litellm(g *gin.Context, p Principal, body []byte) {
 	}
 	binding := litellm.Binding{Source: p.Sources[0].Source, Section: p.Sources[0].Sections[0], Account: p.Account}
 	r := c.request(p)
-	for _, item := range litellm.Read(body, binding) {
-		if item.Err == nil {
-			r.add(item.Event)
-			if last := &r.results[len(r.results)-1]; last.Status == accepted {
-				continue
-			} else {
-				item.Err = &litellm.Error{Detail: last.Reason + ": " + last.Detail}
-			}
-		} else {
-			r.results = append(r.results, Result{Index: len(r.results), Status: rejected, Reason: events.Schema.String(), Detail: item.Err.Error()})
-		}
-		r.records = append(r.records, quarantine.Record(&kgo.Record{Topic: topics.Usage, Partition: -1, Value: item.Kept},
-			quarantine.Rejected{Reason: events.Schema, Detail: "LiteLLM: " + item.Err.Error(), Account: binding.Account}))
+	err := litellm.Read(bytes.NewReader(body), litellm.Any, binding, func(_ int, item litellm.Item) error {
+		r.addLiteLLM(item, binding.Account)
+		return nil
+	})
+	if err != nil { // what came before is taken all the same, since it is not sent again
+		r.results = append(r.results, Result{Index: len(r.results), Status: rejected, Reason: events.TooLarge.String(), Detail: err.Error()})
 	}
 	c.answer(g, r)
+}
+
+// addLiteLLM takes an item's event, or sends to quarantine what may be kept of it.
+func (r *request) addLiteLLM(item litellm.Item, account string) {
+	reason, detail, kept := events.Schema, "", item.Kept
+	var bad *litellm.Error
+	if errors.As(item.Err, &bad) {
+		reason, detail = bad.Reason, bad.Detail
+		r.results = append(r.results, Result{Index: len(r.results), Status: rejected, Reason: reason.String(), Detail: detail})
+	} else {
+		r.add(item.Event)
+		last := &r.results[len(r.results)-1]
+		if last.Status == accepted {
+			return
+		}
+		detail, kept = last.Reason+": "+last.Detail, item.Event
+	}
+	r.records = append(r.records, quarantine.Record(&kgo.Record{Topic: topics.Usage, Partition: -1, Value: kept},
+		quarantine.Rejected{Reason: reason, Detail: "LiteLLM: " + detail, Account: account}))
 }

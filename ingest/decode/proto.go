@@ -8,7 +8,7 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 )
 
-// Field numbers are those of schemas/events/events.proto. A field that is there twice has its last value, as protobuf says.
+// Field numbers are those of schemas/events/eventspb/events.proto. A field that is there twice has its last value, as protobuf says.
 
 func (d *Decoder) usageProtobuf(data []byte, u *events.Usage) {
 	texts := [...]*string{1: &u.Account, 2: &u.Section, 3: &u.User, 4: &u.Team, 5: &u.Model, 6: &u.Operation, 7: &u.Agent, 8: &u.Tool,

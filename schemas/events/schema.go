@@ -1,18 +1,13 @@
 package events
 
-import _ "embed" // for the schemas
+import _ "embed"
 
-// UsageSchema is the JSON Schema (2020-12) of a usage event in structured mode.
+// UsageSchema is the JSON Schema (draft 2020-12) of a usage event in structured mode; its data alone is at #data.
 //
 //go:embed usage.v1.schema.json
 var UsageSchema []byte
 
-// GuardrailSchema is the JSON Schema (2020-12) of a guardrail event in structured mode.
+// GuardrailSchema is the JSON Schema of a guardrail event, in the same form.
 //
 //go:embed guardrail.v1.schema.json
 var GuardrailSchema []byte
-
-// Protobuf is the protobuf description of both events' data, for binary mode.
-//
-//go:embed events.proto
-var Protobuf []byte

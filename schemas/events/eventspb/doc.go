@@ -1,0 +1,6 @@
+// Package eventspb is the protobuf form of events' data, for producers and tests in Go; events.proto is the contract, and
+// other languages generate theirs from it. It has no rules of its own: what the JSON Schemas say of a field holds here too.
+// Field numbers are never used again for something else.
+package eventspb
+
+//go:generate go run github.com/bufbuild/buf/cmd/buf@v1.60.0 generate
