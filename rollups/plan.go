@@ -65,8 +65,8 @@ func scanBatch(row pgx.CollectableRow) (b batch, err error) {
 }
 
 // done marks a batch as written, and forgets those before it.
-func (w *Writer) done(ctx context.Context, b *batch) error {
-	_, err := w.pool.Exec(ctx, `WITH finished AS (UPDATE rollup_batches SET state = 'done' WHERE offsets_id = $1 AND from_pos = $2)
+func done(ctx context.Context, tx pgx.Tx, b *batch) error {
+	_, err := tx.Exec(ctx, `WITH finished AS (UPDATE rollup_batches SET state = 'done' WHERE offsets_id = $1 AND from_pos = $2)
 		DELETE FROM rollup_batches WHERE offsets_id = $1 AND from_pos < $2 AND state = 'done'`, b.log.id, b.from)
 	return err
 }

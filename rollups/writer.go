@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"golang.org/x/sync/errgroup"
@@ -122,10 +123,17 @@ func (w *Writer) write(ctx context.Context, src *source, b *batch) error {
 	if err != nil {
 		return err
 	}
-	if err := w.insert(ctx, b, rows); err != nil {
-		return err
-	}
-	if err := w.done(ctx, b); err != nil {
+	// Whoever holds this lock alone (verify) sees either all of a batch or nothing.
+	err = pgx.BeginFunc(ctx, w.pool, func(tx pgx.Tx) error {
+		if _, err := tx.Exec(ctx, `SELECT pg_advisory_xact_lock_shared(hashtext('cockpit rollups batch'))`); err != nil {
+			return err
+		}
+		if err := w.insert(ctx, b, rows); err != nil {
+			return err
+		}
+		return done(ctx, tx, b)
+	})
+	if err != nil {
 		return err
 	}
 	w.events.Add(int64(len(rows.usage) + len(rows.guardrails)))

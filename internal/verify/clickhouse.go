@@ -7,11 +7,15 @@ import (
 	"strings"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/shopspring/decimal"
 )
 
-// settleTries is how often ClickHouse's tables are compared with each other while they are being written.
-const settleTries = 10
+// How often, and how far apart, ClickHouse's tables are compared with each other before a difference counts.
+const (
+	settleTries = 10
+	settlePause = 500 * time.Millisecond
+)
 
 // clickhouse checks I5: events are what the journal decided, and rollups are what the events add up to.
 func (v *verification) clickhouse(ctx context.Context) error {
@@ -66,15 +70,17 @@ func (v *verification) clickhouse(ctx context.Context) error {
 	return v.settled(ctx, i5)
 }
 
-// settled compares the rollups with the events; while a batch is being written they differ for a moment.
-func (v *verification) settled(ctx context.Context, i5 *Result) (err error) {
+// settled compares the rollups with the events. The lock keeps batches from being half written meanwhile; one that a
+// crash left so is finished by whoever writes next, which is waited for.
+func (v *verification) settled(ctx context.Context, i5 *Result) error {
 	var differences []string
 	for range settleTries {
-		if differences, err = v.rollups(ctx); err != nil || len(differences) == 0 {
+		var err error
+		if differences, err = v.undisturbed(ctx); err != nil || len(differences) == 0 {
 			return err
 		}
 		select {
-		case <-time.After(300 * time.Millisecond):
+		case <-time.After(settlePause):
 		case <-ctx.Done():
 			return ctx.Err()
 		}
@@ -83,6 +89,17 @@ func (v *verification) settled(ctx context.Context, i5 *Result) (err error) {
 		i5.fail("%s", d)
 	}
 	return nil
+}
+
+func (v *verification) undisturbed(ctx context.Context) (differences []string, err error) {
+	err = pgx.BeginFunc(ctx, v.Postgres, func(tx pgx.Tx) error {
+		if _, err := tx.Exec(ctx, `SET LOCAL lock_timeout = '60s'; SELECT pg_advisory_xact_lock(hashtext('cockpit rollups batch'))`); err != nil {
+			return err
+		}
+		differences, err = v.rollups(ctx)
+		return err
+	})
+	return differences, err
 }
 
 func (v *verification) rollups(ctx context.Context) (differences []string, err error) {
