@@ -1,0 +1,177 @@
+package bench
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/alchemi/cockpit/ingest/topics"
+	"github.com/alchemi/cockpit/internal/engine"
+	"github.com/alchemi/cockpit/metering/directory"
+	"github.com/alchemi/cockpit/schemas/postgres"
+	"github.com/jackc/pgx/v5"
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+// stores are a broker with the events, and a Postgres with the directory as a template.
+type stores struct {
+	dir      string
+	kafka    *engine.Process
+	postgres *engine.Process
+	copies   int
+}
+
+func open(ctx context.Context, o Options) (s *stores, err error) {
+	dir, err := os.MkdirTemp("", "cockpit-bench-")
+	if err != nil {
+		return nil, err
+	}
+	s = &stores{dir: dir}
+	defer func() {
+		if err != nil {
+			s.close()
+		}
+	}()
+	engines, err := engine.Install(ctx, o.Progress)
+	if err != nil {
+		return s, err
+	}
+	if s.postgres, err = (engine.Postgres{Engines: engines, Data: filepath.Join(dir, "postgres"), Logs: dir}).Start(ctx); err != nil {
+		return s, err
+	}
+	if s.kafka, err = (engine.Kafka{Data: filepath.Join(dir, "kafka"), Logs: dir}).Start(ctx); err != nil {
+		return s, err
+	}
+	fmt.Fprintf(o.Progress, "making %d accounts with %d users each\n", o.Accounts, o.Users)
+	if err := s.directory(ctx, o); err != nil {
+		return s, fmt.Errorf("make the directory: %w", err)
+	}
+	fmt.Fprintf(o.Progress, "sending %d events\n", o.Events)
+	return s, s.fill(ctx, o)
+}
+
+func (s *stores) close() {
+	for _, p := range []*engine.Process{s.kafka, s.postgres} {
+		if p != nil {
+			_ = p.Stop()
+		}
+	}
+	_ = os.RemoveAll(s.dir)
+}
+
+func (s *stores) url(database string) string {
+	return strings.TrimSuffix(s.postgres.URL, "postgres") + database
+}
+
+const templateName = "bench_template"
+
+// generate makes a directory by sets: an organization and four teams in each account, and every user in one team.
+const generate = `
+INSERT INTO sources (key, mode, all_accounts) VALUES ('bench', 'meter', true);
+INSERT INTO source_sections SELECT s.id, c.id FROM sources s, sections c WHERE c.key = 'copilot';
+INSERT INTO models (section_id, key, provider) SELECT id, 'gpt-5', 'openai' FROM sections WHERE key = 'copilot';
+INSERT INTO model_terms (model_id, free, policy, valid_from) SELECT id, false, 'listed', '2020-01-01' FROM models;
+INSERT INTO model_prices (model_id, quantities, valid_from) SELECT id, '{"input_tokens":{"usd":"1.25","per":1000000},"output_tokens":{"usd":"10","per":1000000},"cached_input_tokens":{"usd":"0.125","per":1000000}}', '2020-01-01' FROM models;
+INSERT INTO budget_plans (key) VALUES ('monthly');
+INSERT INTO budget_plan_versions (plan_id, cycle, anchor, enforcement, thresholds, rollover) SELECT id, 'monthly', '2020-01-01', 'stop', '{50,80,100}', 'none' FROM budget_plans;
+INSERT INTO accounts (key, name, time_zone, version) SELECT 'account-' || n, 'Account', 'UTC', 2 FROM generate_series(1, $1) n;
+INSERT INTO users (account_id, key, name) SELECT account_id, 'user-' || n, 'User' FROM accounts, generate_series(1, $2) n;
+INSERT INTO scopes (account_id, section_id, kind) SELECT account_id, s.id, 'account' FROM accounts, sections s WHERE s.key = 'copilot';
+INSERT INTO account_sections (account_id, section_id, root_scope_id) SELECT account_id, section_id, id FROM scopes WHERE kind = 'account';
+INSERT INTO scope_plans (account_id, scope_id, plan_id, valid_from) SELECT s.account_id, s.id, p.id, '2020-01-01' FROM scopes s, budget_plans p WHERE kind = 'account';
+INSERT INTO allocations (account_id, scope_id, kind, amount, valid_from, author) SELECT account_id, id, 'fixed', 1000000000, '2020-01-01', 'bench' FROM scopes WHERE kind = 'account';
+INSERT INTO scopes (account_id, section_id, kind, key, name) SELECT account_id, section_id, 'organization', 'org', 'Org' FROM account_sections;
+INSERT INTO scopes (account_id, section_id, kind, key, name) SELECT account_id, section_id, 'team', 'team-' || n, 'Team' FROM account_sections, generate_series(0, 3) n;
+INSERT INTO scopes (account_id, section_id, kind, user_id) SELECT s.account_id, s.section_id, k, u.id FROM account_sections s JOIN users u USING (account_id), unnest(ARRAY['membership', 'user']) k;
+INSERT INTO scope_parents (account_id, section_id, scope_id, parent_id, valid_from)
+	SELECT s.account_id, s.section_id, s.id, CASE s.kind WHEN 'organization' THEN r.root_scope_id WHEN 'team' THEN o.id ELSE t.id END, '2020-01-01'
+	FROM scopes s JOIN account_sections r USING (account_id, section_id) JOIN scopes o ON o.account_id = s.account_id AND o.kind = 'organization'
+	LEFT JOIN scopes t ON t.account_id = s.account_id AND t.kind = 'team' AND t.key = 'team-' || s.user_id % 4
+	WHERE s.kind IN ('organization', 'team', 'membership');
+INSERT INTO primary_memberships (account_id, section_id, user_id, membership_id, valid_from) SELECT account_id, section_id, user_id, id, '2020-01-01' FROM scopes WHERE kind = 'membership';
+UPDATE deployment SET directory_version = 2`
+
+func (s *stores) directory(ctx context.Context, o Options) error {
+	if err := s.execute(ctx, "postgres", `CREATE DATABASE `+templateName); err != nil {
+		return err
+	}
+	if _, err := postgres.Migrate(ctx, s.url(templateName)); err != nil {
+		return err
+	}
+	sql := strings.NewReplacer("$1", fmt.Sprint(o.Accounts), "$2", fmt.Sprint(o.Users)).Replace(generate)
+	if err := s.execute(ctx, templateName, sql); err != nil {
+		return err
+	}
+	pool, err := postgres.Open(ctx, s.url(templateName), postgres.RoleMetering)
+	if err != nil {
+		return err
+	}
+	defer pool.Close()
+	_, err = directory.EnsureCycles(ctx, pool, time.Now())
+	return err
+}
+
+// database makes a fresh copy of the template.
+func (s *stores) database(ctx context.Context) (string, error) {
+	s.copies++
+	name := fmt.Sprintf("bench_%d", s.copies)
+	return s.url(name), s.execute(ctx, "postgres", `CREATE DATABASE `+name+` TEMPLATE `+templateName)
+}
+
+func (s *stores) execute(ctx context.Context, database, sql string) error {
+	conn, err := pgx.Connect(ctx, s.url(database))
+	if err != nil {
+		return err
+	}
+	defer conn.Close(ctx)
+	_, err = conn.Exec(ctx, sql)
+	return err
+}
+
+// fill sends the usual events, 1 % of them twice, straight home.
+func (s *stores) fill(ctx context.Context, o Options) error {
+	cl, err := kgo.NewClient(kgo.SeedBrokers(s.kafka.URL), kgo.RecordPartitioner(kgo.StickyKeyPartitioner(nil)), kgo.MaxBufferedRecords(50_000), kgo.ProducerLinger(20*time.Millisecond))
+	if err != nil {
+		return err
+	}
+	defer cl.Close()
+	if _, err := topics.Ensure(ctx, kadm.NewClient(cl), partitions); err != nil {
+		return err
+	}
+	var failed error
+	for n := range o.Events {
+		id := n
+		if n%100 == 99 {
+			id--
+		}
+		r, err := usual(id, o)
+		if err != nil {
+			return err
+		}
+		cl.Produce(ctx, r, func(_ *kgo.Record, err error) {
+			if err != nil {
+				failed = err
+			}
+		})
+	}
+	if err := cl.Flush(ctx); err != nil {
+		return err
+	}
+	return failed
+}
+
+// usual is the usual event, of about 370 bytes.
+func usual(n int, o Options) (*kgo.Record, error) {
+	account, user := n%o.Accounts, n/o.Accounts%o.Users
+	id := fmt.Sprintf("01JD8X2M7Q4Z%014d", n)
+	value, err := json.Marshal(map[string]any{"specversion": "1.0", "id": id, "source": "bench", "type": "cockpit.usage.v1", "time": time.Now().UTC().Format("2006-01-02T15:04:05.000Z"),
+		"data": map[string]any{"account": fmt.Sprintf("account-%d", account+1), "section": "copilot", "user": fmt.Sprintf("user-%d", user+1), "model": "gpt-5", "operation": "chat",
+			"agent": "triage", "tool": nil, "quantities": map[string]int{"input_tokens": 1200 + n%100, "output_tokens": 350, "cached_input_tokens": 800, "requests": 1},
+			"latency_ms": 840, "status": "ok", "trace_id": "4bf92f3577b34da6a3ce", "labels": map[string]string{"env": "prod"}}})
+	return &kgo.Record{Topic: topics.Usage, Key: []byte(fmt.Sprintf("account-%d/bench/%s", account+1, id)), Value: value}, err
+}
