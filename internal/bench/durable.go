@@ -24,7 +24,7 @@ import (
 // durable is P1, or P2 with our own decoder in the baseline.
 func durable(s *stores, o Options, name string) gate {
 	g := gate{goal: 2, ours: func(ctx context.Context) (float64, error) { return s.ours(ctx, o) },
-		settings: fmt.Sprintf("%d events, %d partitions and workers, %d accounts × %d users, fsync on", o.Events, partitions, o.Accounts, o.Users)}
+		settings: fmt.Sprintf("%d events, %d partitions and workers, %d accounts × %d users in a cycle under way, fsync on", o.Events, partitions, o.Accounts, o.Users)}
 	if name == "P1" {
 		g.baseline = func(ctx context.Context) (float64, error) { return s.poll(ctx, o, encodingJSON) }
 	} else {
@@ -157,16 +157,20 @@ func (s *stores) ours(ctx context.Context, o Options) (float64, error) {
 		}
 	}
 	begin := time.Now()
+	all := func() bool {
+		return stats.Charged.Load()+stats.Duplicate.Load()+stats.Quarantined.Load() >= int64(o.Events)
+	}
 	for {
-		decided := stats.Charged.Load() + stats.Duplicate.Load() + stats.Quarantined.Load()
+		decided, folding := all(), time.Now()
 		rows, err := folder.Once(ctx)
 		if err != nil {
 			return 0, err
 		}
-		if decided >= int64(o.Events) && rows == 0 {
+		if decided && rows == 0 {
 			break
 		}
-		if rows == 0 {
+		// As Folder.Run pauses, but not once everything is decided.
+		for pause := fold.Pause(time.Since(folding)); time.Since(folding) < pause && !all(); {
 			time.Sleep(5 * time.Millisecond)
 		}
 	}

@@ -112,8 +112,12 @@ func (s *stores) directory(ctx context.Context, o Options) error {
 		return err
 	}
 	defer pool.Close()
-	_, err = directory.EnsureCycles(ctx, pool, time.Now())
-	return err
+	if _, err = directory.EnsureCycles(ctx, pool, time.Now()); err != nil {
+		return err
+	}
+	// A cycle that is under way: everybody has been charged before.
+	return s.execute(ctx, templateName, `INSERT INTO balances (account_id, scope_id, cycle_start, used, events)
+		SELECT s.account_id, s.id, max(c.start_at), 0, 0 FROM scopes s JOIN cycles c USING (account_id, section_id) GROUP BY s.account_id, s.id; ANALYZE`)
 }
 
 // database makes a fresh copy of the template.

@@ -56,6 +56,9 @@ func (v *verification) books(ctx context.Context) error {
 	_, err = pgx.ForEachRow(rows, []any{&k.scope, &k.cycle, &used, &events}, func() error {
 		i1.Checked++
 		seen[k] = true
+		if v.dir.kinds[k.scope] == "" {
+			i1.fail("the balance of scope %d is of no scope", k.scope)
+		}
 		want := v.folded[k]
 		if want.credits == nil {
 			want.credits = new(big.Int)

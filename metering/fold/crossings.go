@@ -3,7 +3,8 @@ package fold
 import (
 	"context"
 	"fmt"
-	"time"
+	"maps"
+	"slices"
 
 	"github.com/alchemi/cockpit/metering/allocation"
 	"github.com/alchemi/cockpit/metering/balances"
@@ -23,8 +24,6 @@ func scanTouched(row pgx.CollectableRow) (t touched, err error) {
 	return t, err
 }
 
-type treeKey struct{ account, section, cycle int64 }
-
 // cachedTree is good while its account's version is the same and no override begins or ends.
 type cachedTree struct {
 	*balances.Tree
@@ -41,21 +40,20 @@ func (r *round) cross(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	seen := map[balances.Key]bool{}
-	for i := range r.touched {
-		seen[balances.Key{Scope: r.touched[i].scope, CycleStart: r.touched[i].cycle}] = true
+	changed, err := r.changedTrees(ctx)
+	if err != nil {
+		return err
 	}
-	if err := r.balancesOfChanged(ctx, seen); err != nil {
+	if err := r.loadTrees(ctx, versions, changed); err != nil {
+		return err
+	}
+	if err := r.balancesOfChanged(ctx, changed); err != nil {
 		return err
 	}
 	batch := &pgx.Batch{}
 	for i := range r.touched {
 		t := &r.touched[i]
-		tree, err := r.tree(ctx, t, versions[t.account])
-		if err != nil {
-			return err
-		}
-		r.compare(batch, t, tree)
+		r.compare(batch, t, r.f.trees[t.tree()])
 	}
 	r.notify(batch)
 	batch.Queue(`UPDATE accounts SET crossings_version = version WHERE crossings_version < version AND account_id = ANY($1)`, r.changed(versions))
@@ -94,42 +92,84 @@ func (r *round) changedAccounts(ctx context.Context) (map[int64]int64, error) {
 	return versions, err
 }
 
-// balancesOfChanged adds the current balances of accounts that changed.
-func (r *round) balancesOfChanged(ctx context.Context, seen map[balances.Key]bool) error {
-	rows, err := r.tx.Query(ctx, `SELECT b.account_id, s.section_id, b.scope_id, extract(epoch FROM b.cycle_start)::bigint, b.used, b.used, b.allocation
-		FROM accounts a JOIN balances b USING (account_id) JOIN scopes s ON s.account_id = b.account_id AND s.id = b.scope_id
-		JOIN cycles c ON c.account_id = b.account_id AND c.section_id = s.section_id AND c.start_at = b.cycle_start
-		WHERE a.crossings_version < a.version AND c.end_at > $1`, r.now)
+// changedTrees names the current trees of accounts that changed since their balances were compared last.
+func (r *round) changedTrees(ctx context.Context) ([]balances.TreeKey, error) {
+	rows, err := r.tx.Query(ctx, `SELECT c.account_id, c.section_id, extract(epoch FROM c.start_at)::bigint FROM accounts a JOIN cycles c USING (account_id)
+		WHERE a.crossings_version < a.version AND c.start_at <= $1 AND c.end_at > $1`, r.now)
+	if err != nil {
+		return nil, err
+	}
+	return pgx.CollectRows(rows, pgx.RowToStructByPos[balances.TreeKey])
+}
+
+// balancesOfChanged adds the balances of these trees that are limited now, or were when they were compared last.
+func (r *round) balancesOfChanged(ctx context.Context, changed []balances.TreeKey) error {
+	if len(changed) == 0 {
+		return nil
+	}
+	var accounts, sections, scopes, cycles []int64
+	for _, key := range changed {
+		for id, eff := range r.f.trees[key].Effective {
+			if eff.Own {
+				accounts, sections, scopes, cycles = append(accounts, key.Account), append(sections, key.Section), append(scopes, id), append(cycles, key.CycleStart)
+			}
+		}
+	}
+	// Nothing that this fold charged is in it twice: what was, is compared as it was charged.
+	charged := make([]int64, len(r.touched))
+	for i := range r.touched {
+		charged[i] = r.touched[i].scope
+	}
+	rows, err := r.tx.Query(ctx, `SELECT d.account_id, d.section_id, b.scope_id, d.cycle, b.used, b.used, b.allocation
+			FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[]) AS d(account_id, section_id, scope_id, cycle)
+			JOIN balances b ON b.scope_id = d.scope_id AND b.cycle_start = to_timestamp(d.cycle) WHERE b.scope_id <> ALL($5)
+		UNION SELECT b.account_id, c.section_id, b.scope_id, extract(epoch FROM b.cycle_start)::bigint, b.used, b.used, b.allocation
+			FROM accounts a JOIN cycles c ON c.account_id = a.account_id AND c.start_at <= $6 AND c.end_at > $6
+			JOIN balances b ON b.account_id = a.account_id AND b.cycle_start = c.start_at JOIN scopes s ON s.account_id = b.account_id AND s.id = b.scope_id AND s.section_id = c.section_id
+			WHERE a.crossings_version < a.version AND b.allocation IS NOT NULL AND b.scope_id <> ALL($5)`, accounts, sections, scopes, cycles, charged, r.now)
 	if err != nil {
 		return err
 	}
 	more, err := pgx.CollectRows(rows, scanTouched)
-	for _, t := range more {
-		if !seen[balances.Key{Scope: t.scope, CycleStart: t.cycle}] {
-			r.touched = append(r.touched, t)
-		}
-	}
+	r.touched = append(r.touched, more...)
 	return err
 }
 
-func (r *round) tree(ctx context.Context, t *touched, version int64) (*cachedTree, error) {
-	key := treeKey{t.account, t.section, t.cycle}
-	if c := r.f.trees[key]; c != nil && c.version == version && r.now.Before(c.Until) {
-		return c, nil
-	}
-	tree, err := balances.LoadTree(ctx, r.tx, t.account, t.section, r.now, time.Unix(t.cycle, 0))
-	if err != nil {
-		return nil, err
-	}
-	c := &cachedTree{Tree: tree, version: version, scopes: make(map[int64]balances.Scope, len(tree.Scopes))}
-	for _, s := range tree.Scopes {
-		c.scopes[s.ID] = s
-	}
+// tree names the tree that the balance is in.
+func (t *touched) tree() balances.TreeKey {
+	return balances.TreeKey{Account: t.account, Section: t.section, CycleStart: t.cycle}
+}
+
+// loadTrees reads the trees that are not known as they are now, all at once.
+func (r *round) loadTrees(ctx context.Context, versions map[int64]int64, changed []balances.TreeKey) error {
 	if len(r.f.trees) >= treesMax {
 		clear(r.f.trees)
 	}
-	r.f.trees[key] = c
-	return c, nil
+	missing := map[balances.TreeKey]bool{}
+	keys := changed[:len(changed):len(changed)]
+	for i := range r.touched {
+		keys = append(keys, r.touched[i].tree())
+	}
+	for _, key := range keys {
+		if c := r.f.trees[key]; c == nil || c.version != versions[key.Account] || !r.now.Before(c.Until) {
+			missing[key] = true
+		}
+	}
+	if len(missing) == 0 {
+		return nil
+	}
+	loaded, err := balances.LoadTrees(ctx, r.tx, slices.Collect(maps.Keys(missing)), r.now, balances.Limiting)
+	if err != nil {
+		return err
+	}
+	for key, tree := range loaded {
+		c := &cachedTree{Tree: tree, version: versions[key.Account], scopes: make(map[int64]balances.Scope, len(tree.Scopes))}
+		for _, s := range tree.Scopes {
+			c.scopes[s.ID] = s
+		}
+		r.f.trees[key] = c
+	}
+	return nil
 }
 
 // compare raises what was crossed since the balance was looked at last, and remembers what it was compared with.

@@ -41,12 +41,12 @@ type Folder struct {
 	pool  *pgxpool.Pool
 	log   *slog.Logger
 	now   func() time.Time
-	trees map[treeKey]*cachedTree
+	trees map[balances.TreeKey]*cachedTree
 }
 
 // New returns a folder; now is the clock that effective allocations are looked at with.
 func New(pool *pgxpool.Pool, log *slog.Logger, now func() time.Time) *Folder {
-	return &Folder{pool: pool, log: log, now: now, trees: map[treeKey]*cachedTree{}}
+	return &Folder{pool: pool, log: log, now: now, trees: map[balances.TreeKey]*cachedTree{}}
 }
 
 // Run folds until ctx ends, and makes the rows of cycles ahead of time.
@@ -65,8 +65,7 @@ func (f *Folder) Run(ctx context.Context) error {
 			f.log.Warn("folding", "error", err)
 			pause = min(2*pause, pauseMax)
 		default:
-			// A fold that took long has much to gain from taking more at once.
-			pause = min(max(pauseMin, 2*time.Since(begin)), pauseMax)
+			pause = Pause(time.Since(begin))
 		}
 		if rows > 0 && pause == pauseMin {
 			f.log.Debug("folded", "rows", rows, "took", time.Since(begin))
@@ -78,6 +77,9 @@ func (f *Folder) Run(ctx context.Context) error {
 		}
 	}
 }
+
+// Pause is how long to wait after a fold: one that took long has much to gain from taking more at once.
+func Pause(took time.Duration) time.Duration { return min(max(pauseMin, 2*took), pauseMax) }
 
 // Once folds what there is, and returns how many journal rows that was. Zero also when another process is folding.
 func (f *Folder) Once(ctx context.Context) (rows int, err error) {
