@@ -23,5 +23,8 @@ lint: ## what must hold before a test runs
 test: lint ## unit, store and end-to-end tests on real engines
 	go test -count=1 -timeout 12m ./...
 
+interop: ## the journey with real programs: Apache Kafka, kcat, CloudEvents SDKs, LiteLLM (Java 17, Maven, Python 3)
+	go test -tags interop -count=1 -v -timeout 20m ./internal/interop
+
 clean: ## what the build made
 	rm -rf bin

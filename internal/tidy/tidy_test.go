@@ -39,6 +39,7 @@ var mayImport = []struct {
 	{"deploy", []string{"deploy"}, "data"},
 	{"internal/verify", []string{"schemas", "internal/verify"}, "books that share code with the path prove nothing"},
 	{"internal/bench", []string{""}, "measures the path itself"},
+	{"internal/interop", []string{"deploy", "internal/engine"}, "runs the built program from outside"},
 	{"internal/journey", []string{""}, "tests the path from end to end"},
 	{"internal/engine", []string{"schemas", "deploy", "internal/engine"}, "engines know nothing of the product"},
 	{"internal", []string{"schemas", "deploy", "internal"}, "private ground under everything"},
