@@ -76,8 +76,17 @@ func (c Calendar) guess(t time.Time) int {
 	case Yearly:
 		return months / 12
 	}
-	anchor := time.Date(c.Anchor.Year(), c.Anchor.Month(), c.Anchor.Day(), 0, 0, 0, 0, c.Location)
-	return int(t.Sub(anchor)/(24*time.Hour)) / c.step()
+	// The date as days, not as a duration: durations end at 292 years.
+	days := (dayOf(local) - dayOf(c.Anchor)) / secondsOfDay
+	return int(days) / c.step()
+}
+
+const secondsOfDay = 24 * 60 * 60
+
+// dayOf is t's date as Unix seconds of its midnight in UTC.
+func dayOf(t time.Time) int64 {
+	year, month, day := t.Date()
+	return time.Date(year, month, day, 0, 0, 0, 0, time.UTC).Unix()
 }
 
 // step is a cycle's length in days, of periods that are counted in days.
@@ -110,16 +119,24 @@ func (c Calendar) month(year int, month time.Month, plus, day int) time.Time {
 	return c.midnight(year, month+time.Month(plus), min(day, last))
 }
 
-// midnight is the first instant of a local day: where clocks go forward over midnight, there is no 00:00.
+// zoneMax is more than any zone was ever away from UTC.
+const zoneMax = 24 * time.Hour
+
+// midnight is the first instant at which local clocks show a day's 00:00 or later. Where clocks go back over midnight, 00:00
+// comes twice, and the first counts; where they go forward over it, there is none, and the day begins with the change.
 func (c Calendar) midnight(year int, month time.Month, day int) time.Time {
-	t := time.Date(year, month, day, 0, 0, 0, 0, c.Location)
-	want := time.Date(year, month, day, 0, 0, 0, 0, time.UTC)
-	// In a gap, Date answers with an instant of the day before or of the day, either side of the change.
-	if local := t.In(c.Location); local.Day() != want.Day() {
-		_, end := t.ZoneBounds()
-		return end.UTC()
-	} else if start, _ := t.ZoneBounds(); local.Hour() != 0 && !start.IsZero() && t.Sub(start) < 3*time.Hour {
-		return start.UTC()
+	shown := time.Date(year, month, day, 0, 0, 0, 0, time.UTC)
+	at := shown.Add(-zoneMax).In(c.Location)
+	for {
+		_, offset := at.Zone()
+		_, change := at.ZoneBounds()
+		t := shown.Add(-time.Duration(offset) * time.Second)
+		if t.Before(at) {
+			t = at
+		}
+		if change.IsZero() || t.Before(change) {
+			return t.UTC()
+		}
+		at = change
 	}
-	return t.UTC()
 }

@@ -1,11 +1,15 @@
 package allocation
 
 import (
+	"errors"
 	"fmt"
-	"math/bits"
+	"time"
 
 	"github.com/alchemi/cockpit/metering/credit"
 )
+
+// ErrNegative says that an allocation, a cap, an override or a rollover is below zero.
+var ErrNegative = errors.New("an amount is below zero")
 
 // Planned is how a scope's allocation is set aside from its parent's.
 type Planned uint8
@@ -25,74 +29,64 @@ type Scope struct {
 	Override    *credit.Amount // replaces Planned
 	Cap         *credit.Amount // sets nothing aside
 	CapOverride *credit.Amount // replaces Cap
-	Rollover    credit.Amount  // added to what the scope has, out of the cycle before
+	Rollover    credit.Amount  // added to an allocation of its own, out of the cycle before
 }
 
-// Source says where an effective allocation comes from.
-type Source string
+// OverrideKind is what an override replaces.
+type OverrideKind string
 
-// The sources.
+// The kinds.
 const (
-	FromOverride Source = "override"
-	FromFixed    Source = "fixed"
-	FromEqual    Source = "equal"
-	FromAncestor Source = "inherited"
-	FromCap      Source = "cap" // it has none, or more than its cap
-	FromNowhere  Source = "none"
+	OverrideAllocation OverrideKind = "allocation"
+	OverrideCap        OverrideKind = "cap"
 )
 
-// Effective is what a scope really has.
-type Effective struct {
-	Allocation  credit.Amount // where Limited
-	Limited     bool          // false: neither it nor an ancestor has an allocation, and it has no cap
-	Source      Source
-	Own         bool          // it has an allocation or a cap of its own, and so can bind
-	Unallocated credit.Amount // of scopes with an allocation of their own: what their descendants have not set aside
+// Override replaces a scope's allocation or cap in [From, Until).
+type Override struct {
+	Kind        OverrideKind
+	Amount      credit.Amount
+	From, Until time.Time // Until zero: it never expires
 }
 
-// Shortfall is a scope whose descendants set aside more than it has.
-type Shortfall struct {
-	Scope   int64
-	Missing credit.Amount
+// Node is a scope with all its overrides, oldest first: where two of a kind are valid at once, the last counts.
+type Node struct {
+	Scope
+	Overrides []Override
 }
 
-// Tree is the effective allocations of one section's scopes. Make it with Evaluate.
-type Tree struct {
-	Effective  map[int64]Effective
-	Shortfalls []Shortfall
-	parents    map[int64]int64
-}
-
-// Evaluate computes what every scope has. Amounts that do not fit and parents that go round in a circle, or are not
-// there, are errors; scopes that set aside too much are in Shortfalls, and their equal shares are nothing.
-func Evaluate(scopes []Scope) (*Tree, error) {
-	e := evaluation{tree: &Tree{Effective: make(map[int64]Effective, len(scopes)), parents: make(map[int64]int64, len(scopes))},
-		children: make(map[int64][]*Scope, len(scopes))}
-	known := make(map[int64]bool, len(scopes))
-	for i := range scopes {
-		known[scopes[i].ID] = true
-	}
-	for i := range scopes {
-		s := &scopes[i]
-		if s.Parent != 0 && !known[s.Parent] {
-			return nil, fmt.Errorf("scope %d: its parent %d is not there", s.ID, s.Parent)
+// At is the scopes as they are set up at an instant, and until when they stay so: Forever, or when an override begins or
+// expires next. What the scopes' own Override and CapOverride say holds where no override of the node does.
+func At(nodes []Node, at time.Time) (scopes []Scope, until time.Time) {
+	scopes, until = make([]Scope, len(nodes)), Forever
+	change := func(t time.Time) {
+		if t.After(at) && t.Before(until) {
+			until = t
 		}
-		e.tree.parents[s.ID] = s.Parent
-		e.children[s.Parent] = append(e.children[s.Parent], s)
 	}
-	for _, root := range e.children[0] {
-		e.top(root)
+	for i := range nodes {
+		scopes[i] = nodes[i].Scope
+		for j := range nodes[i].Overrides {
+			o := &nodes[i].Overrides[j]
+			change(o.From)
+			change(o.Until)
+			if o.From.After(at) || !o.Until.IsZero() && !o.Until.After(at) {
+				continue
+			}
+			if o.Kind == OverrideCap {
+				scopes[i].CapOverride = &o.Amount
+			} else {
+				scopes[i].Override = &o.Amount
+			}
+		}
 	}
-	if e.err == nil && len(e.tree.Effective) != len(scopes) {
-		e.err = fmt.Errorf("%d scopes have parents that go round in a circle", len(scopes)-len(e.tree.Effective))
-	}
-	return e.tree, e.err
+	return scopes, until
 }
 
-type evaluation struct {
-	tree     *Tree
-	children map[int64][]*Scope
-	err      error
+// EvaluateAt is Evaluate of At.
+func EvaluateAt(nodes []Node, at time.Time) (tree *Tree, until time.Time, err error) {
+	scopes, until := At(nodes, at)
+	tree, err = Evaluate(scopes)
+	return tree, until, err
 }
 
 // own is the amount that the scope sets aside by itself, equal shares apart.
@@ -113,141 +107,67 @@ func (s *Scope) cap() *credit.Amount {
 	return s.Cap
 }
 
-// top settles a scope that draws on no ancestor.
-func (e *evaluation) top(s *Scope) {
-	amount, source, ok := s.own()
-	e.settle(s, amount, source, ok)
+func (s *Scope) validate() error {
+	own, _, _ := s.own()
+	if c := s.cap(); own < 0 || s.Rollover < 0 || c != nil && *c < 0 {
+		return fmt.Errorf("scope %d: %w", s.ID, ErrNegative)
+	}
+	return nil
 }
 
-// settle records what s has and goes on below it.
-func (e *evaluation) settle(s *Scope, amount credit.Amount, source Source, allocated bool) {
-	eff := Effective{Allocation: amount, Limited: allocated, Source: source, Own: allocated}
-	if allocated && s.Rollover != 0 {
-		eff.Allocation = e.add(amount, s.Rollover)
-	}
-	if c := s.cap(); c != nil {
-		eff.Own = true
-		if !eff.Limited || *c < eff.Allocation {
-			eff.Allocation, eff.Limited, eff.Source = *c, true, FromCap
+// order returns the indexes of scopes, parents before their children, and for each scope its parent's index, −1 for roots.
+func order(scopes []Scope) (sorted, parents []int32, err error) {
+	n := len(scopes)
+	index := make(map[int64]int32, n)
+	for i := range scopes {
+		if _, twice := index[scopes[i].ID]; twice {
+			return nil, nil, fmt.Errorf("scope %d is there twice", scopes[i].ID)
 		}
+		index[scopes[i].ID] = int32(i)
 	}
-	if allocated {
-		eff.Unallocated = e.divide(s, eff.Allocation)
-	} else {
-		e.below(s, eff)
-	}
-	e.tree.Effective[s.ID] = eff
-}
-
-// below settles the children of a scope without an allocation where no ancestor has one.
-func (e *evaluation) below(s *Scope, parent Effective) {
-	for _, c := range e.children[s.ID] {
-		amount, source, ok := c.own()
-		e.settle(c, amount, source, ok)
-		if !ok {
-			e.inherit(c, parent)
-		}
-	}
-}
-
-// inherit gives a scope without an allocation what the nearest ancestor has, then the least of it and the cap.
-func (e *evaluation) inherit(s *Scope, ancestor Effective) Effective {
-	eff := e.tree.Effective[s.ID]
-	if ancestor.Limited && (!eff.Limited || ancestor.Allocation <= eff.Allocation) {
-		eff.Allocation, eff.Limited, eff.Source = ancestor.Allocation, true, FromAncestor
-		e.tree.Effective[s.ID] = eff
-	}
-	return eff
-}
-
-// divide gives the descendants of s that draw on it their part of its allocation, and returns what is Unallocated.
-func (e *evaluation) divide(s *Scope, allocation credit.Amount) credit.Amount {
-	rest, equal := allocation, int64(0)
-	var drawing, passing []*Scope
-	var walk func(parent int64)
-	walk = func(parent int64) {
-		for _, c := range e.children[parent] {
-			amount, _, ok := c.own()
-			switch {
-			case ok:
-				rest = e.sub(rest, amount)
-				drawing = append(drawing, c)
-			case c.Planned == Equal:
-				equal++
-				drawing = append(drawing, c)
-			default:
-				passing = append(passing, c)
-				walk(c.ID)
-			}
-		}
-	}
-	walk(s.ID)
-	var share credit.Amount
-	if rest < 0 {
-		e.tree.Shortfalls = append(e.tree.Shortfalls, Shortfall{Scope: s.ID, Missing: -rest})
-	} else if equal > 0 {
-		share = rest / credit.Amount(equal)
-	}
-	for _, c := range drawing {
-		if amount, source, ok := c.own(); ok {
-			e.settle(c, amount, source, true)
-		} else {
-			e.settle(c, share, FromEqual, true)
-		}
-	}
-	above := map[int64]Effective{s.ID: {Allocation: allocation, Limited: true}}
-	for _, c := range passing { // parents come before their children
-		eff := Effective{Source: FromNowhere}
-		if limit := c.cap(); limit != nil {
-			eff = Effective{Allocation: *limit, Limited: true, Source: FromCap, Own: true}
-		}
-		e.tree.Effective[c.ID] = eff
-		above[c.ID] = e.inherit(c, above[c.Parent])
-	}
-	return rest - share*credit.Amount(equal)
-}
-
-func (e *evaluation) add(a, b credit.Amount) credit.Amount {
-	sum, err := credit.Add(a, b)
-	if err != nil && e.err == nil {
-		e.err = err
-	}
-	return sum
-}
-
-func (e *evaluation) sub(a, b credit.Amount) credit.Amount {
-	rest, err := credit.Sub(a, b)
-	if err != nil && e.err == nil {
-		e.err = err
-	}
-	return rest
-}
-
-// Available is the least Remaining over the scopes of a path that can bind, and which one that is. used is what was
-// charged and reserved. ok is false when none binds.
-func (t *Tree) Available(path []int64, used func(scope int64) credit.Amount) (available credit.Amount, binding int64, ok bool) {
-	for _, id := range path {
-		eff := t.Effective[id]
-		if !eff.Own {
+	sorted, parents = make([]int32, 0, n), make([]int32, n)
+	first, next := make([]int32, n), make([]int32, n) // children as linked lists, by index + 1: 0 ends one
+	for i := n - 1; i >= 0; i-- {
+		s := &scopes[i]
+		if s.Parent == 0 {
+			parents[i] = -1
 			continue
 		}
-		remaining, err := credit.Sub(eff.Allocation, used(id))
-		if err == nil && (!ok || remaining < available) {
-			available, binding, ok = remaining, id, true
+		p, ok := index[s.Parent]
+		if !ok {
+			return nil, nil, fmt.Errorf("scope %d: its parent %d is not there", s.ID, s.Parent)
+		}
+		parents[i], next[i], first[p] = p, first[p], int32(i)+1
+	}
+	for i := range parents {
+		if parents[i] < 0 {
+			sorted = append(sorted, int32(i))
 		}
 	}
-	return available, binding, ok
+	for at := 0; at < len(sorted); at++ {
+		for c := first[sorted[at]]; c != 0; c = next[c-1] {
+			sorted = append(sorted, c-1)
+		}
+	}
+	if len(sorted) < n {
+		return nil, nil, circle(scopes, sorted, parents)
+	}
+	return sorted, parents, nil
 }
 
-// Reached says whether used is at least percent of the allocation. Nothing used reaches nothing.
-func Reached(used, allocation credit.Amount, percent int) bool {
-	if used <= 0 {
-		return false
+// circle names one scope whose parents go round.
+func circle(scopes []Scope, sorted, parents []int32) error {
+	reached := make([]bool, len(scopes))
+	for _, i := range sorted {
+		reached[i] = true
 	}
-	if allocation <= 0 {
-		return true
+	var at int32
+	for reached[at] {
+		at++
 	}
-	uh, ul := bits.Mul64(uint64(used), 100)
-	ah, al := bits.Mul64(uint64(allocation), uint64(percent))
-	return uh > ah || uh == ah && ul >= al
+	for !reached[at] { // its first ancestor met twice is in the circle, and not merely below it
+		reached[at] = true
+		at = parents[at]
+	}
+	return fmt.Errorf("scope %d: its parents go round in a circle", scopes[at].ID)
 }
