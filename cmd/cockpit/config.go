@@ -26,6 +26,9 @@ type config struct {
 	WindowEvents  int           `env:"COCKPIT_WINDOW_EVENTS" envDefault:"50000000" doc:"identities that a partition's window may hold; at the limit its worker pauses"`
 	BatchEvents   int           `env:"COCKPIT_BATCH_EVENTS" envDefault:"16384" doc:"the most events of one journal row"`
 	Refresh       time.Duration `env:"COCKPIT_DIRECTORY_REFRESH" envDefault:"250ms" doc:"how often workers look for changes of the directory"`
+	KeepEvents    int           `env:"COCKPIT_KEEP_EVENTS_DAYS" envDefault:"0" doc:"days for which ClickHouse keeps events; 0: for ever"`
+	KeepQuarters  int           `env:"COCKPIT_KEEP_QUARTERS_DAYS" envDefault:"0" doc:"days for which ClickHouse keeps rollups by quarter of an hour; 0: for ever"`
+	KeepDays      int           `env:"COCKPIT_KEEP_DAYS_DAYS" envDefault:"0" doc:"days for which ClickHouse keeps rollups by day; 0: for ever"`
 	LogLevel      string        `env:"COCKPIT_LOG_LEVEL" envDefault:"info" doc:"debug, info, warn or error"`
 	LogFormat     string        `env:"COCKPIT_LOG_FORMAT" envDefault:"text" doc:"text or json"`
 }
@@ -51,6 +54,7 @@ func loadConfig() (*config, error) {
 	check(c.TooEarly >= 0, "COCKPIT_TOO_EARLY is %v, and must not be negative", c.TooEarly)
 	check(c.BatchEvents >= 1 && c.BatchEvents <= 1<<20, "COCKPIT_BATCH_EVENTS is %d, and must be 1 to %d", c.BatchEvents, 1<<20)
 	check(c.WindowEvents >= 1, "COCKPIT_WINDOW_EVENTS is %d, and must be at least 1", c.WindowEvents)
+	check(c.KeepEvents >= 0 && c.KeepQuarters >= 0 && c.KeepDays >= 0, "COCKPIT_KEEP_…_DAYS must not be negative")
 	check(c.Refresh >= 10*time.Millisecond, "COCKPIT_DIRECTORY_REFRESH is %v, and must be at least 10ms", c.Refresh)
 	var level slog.Level
 	check(level.UnmarshalText([]byte(c.LogLevel)) == nil, "COCKPIT_LOG_LEVEL is %q, and must be debug, info, warn or error", c.LogLevel)

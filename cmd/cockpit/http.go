@@ -14,6 +14,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"go.opentelemetry.io/contrib/instrumentation/net/http/otelhttp"
 )
 
 const drainTimeout = 15 * time.Second
@@ -47,8 +48,13 @@ func (p *program) listen() (*server, string, error) {
 		w.Header().Set("Retry-After", "1")
 		http.Error(w, *whyNot(p), http.StatusServiceUnavailable)
 	})
-	s.http = &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second, ReadTimeout: time.Minute, IdleTimeout: 2 * time.Minute}
+	s.http = &http.Server{Handler: otelhttp.NewHandler(mux, "http", otelhttp.WithFilter(traced)), ReadHeaderTimeout: 10 * time.Second, ReadTimeout: time.Minute, IdleTimeout: 2 * time.Minute}
 	return s, p.cfg.Listen, nil
+}
+
+// traced says whether a request gets a span: probes and scrapes do not.
+func traced(r *http.Request) bool {
+	return r.URL.Path != "/healthz" && r.URL.Path != "/readyz" && r.URL.Path != "/metrics"
 }
 
 // whyNot is why the program is not ready; it says so itself when it is.

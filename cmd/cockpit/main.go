@@ -58,12 +58,20 @@ func root() *cobra.Command {
 	c.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	c.AddCommand(devCommand(o), serveCommand(), migrateCommand(o), applyCommand(o), diffCommand(o), emitCommand(o), balancesCommand(o), verifyCommand(o),
 		dlqCommand(o), offsetsCommand(o), correctCommand(o), benchCommand(o), keysCommand(o), configCommand(o))
+	for _, group := range append(c.Commands(), c) {
+		if group.RunE == nil {
+			group.Args, group.RunE = exactly(0), func(c *cobra.Command, _ []string) error { return c.Help() }
+		}
+	}
 	return c
 }
 
 // exactly is cobra.ExactArgs with our exit code.
 func exactly(n int) cobra.PositionalArgs {
 	return func(c *cobra.Command, args []string) error {
+		if n == 0 && len(args) > 0 {
+			return usageError{fmt.Errorf("%s knows no %q", c.CommandPath(), args[0])}
+		}
 		if err := cobra.ExactArgs(n)(c, args); err != nil {
 			return usageError{err}
 		}

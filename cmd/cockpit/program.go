@@ -61,6 +61,11 @@ func (p *program) has(module string) bool { return slices.Contains(p.modules, mo
 
 // run starts everything, calls ready when all of it works, and returns when ctx has ended and everything has drained.
 func (p *program) run(ctx context.Context, ready func()) error {
+	stopTracing, err := startTracing(ctx)
+	if err != nil {
+		return err
+	}
+	defer stopTracing()
 	server, address, err := p.listen()
 	if err != nil {
 		return err
@@ -113,6 +118,9 @@ func (p *program) connect(ctx context.Context) error {
 		if err := p.until(ctx, "ClickHouse", func() (err error) {
 			if p.ch, err = clickhouse.Open(ctx, p.cfg.ClickHouseURL); err == nil {
 				err = clickhouse.Migrate(ctx, p.ch)
+			}
+			if err == nil {
+				err = clickhouse.Retain(ctx, p.ch, clickhouse.Retention{Events: p.cfg.KeepEvents, Quarters: p.cfg.KeepQuarters, Days: p.cfg.KeepDays})
 			}
 			return err
 		}); err != nil {

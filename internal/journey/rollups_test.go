@@ -88,3 +88,36 @@ func TestRollupsAreWrittenOnce(t *testing.T) {
 		t.Error("a query without an account was answered")
 	}
 }
+
+// What is kept for a while is dropped after it, and kept again when that is taken back.
+func TestRetention(t *testing.T) {
+	t.Parallel()
+	ch, err := clickhouse.Open(t.Context(), testkit.ClickHouse(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ch.Close()
+	for _, c := range []struct {
+		days int
+		want string
+	}{{30, "1"}, {0, "2"}, {3000, "2"}} {
+		for _, sql := range []string{`TRUNCATE TABLE usage_days`, `SYSTEM STOP MERGES usage_days`} {
+			if err := ch.Exec(t.Context(), sql); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := clickhouse.Retain(t.Context(), ch, clickhouse.Retention{Days: c.days}); err != nil {
+			t.Fatal(err)
+		}
+		for _, sql := range []string{`INSERT INTO usage_days (account, day, events) SELECT 1, today() - 90 * number, 1 FROM numbers(2) SETTINGS insert_deduplicate = 0`,
+			`SYSTEM START MERGES usage_days`, `OPTIMIZE TABLE usage_days FINAL`} {
+			if err := ch.Exec(t.Context(), sql); err != nil {
+				t.Fatal(err)
+			}
+		}
+		var got string
+		if err := ch.QueryRow(t.Context(), `SELECT toString(sum(events)) FROM usage_days`).Scan(&got); err != nil || got != c.want {
+			t.Errorf("%d days: %s rows, %v", c.days, got, err)
+		}
+	}
+}

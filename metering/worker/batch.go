@@ -17,6 +17,9 @@ import (
 	body "github.com/alchemi/cockpit/schemas/journal"
 	"github.com/google/uuid"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"go.opentelemetry.io/otel"
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/trace"
 )
 
 // Headers that a moved record carries. They are information: what counts is looked up (lookup.go).
@@ -51,6 +54,9 @@ func newBatch(p *partition, w *dedupe.Window) *batch {
 // what was is known to the journal.
 func (b *batch) do(ctx context.Context) error {
 	first, last := b.records[0], b.records[len(b.records)-1]
+	ctx, span := otel.Tracer("github.com/alchemi/cockpit/metering/worker").Start(ctx, "batch", trace.WithAttributes(attribute.String("topic", b.p.tp.topic),
+		attribute.Int("partition", int(b.p.tp.partition)), attribute.Int64("from", first.Offset), attribute.Int("records", len(b.records))))
+	defer span.End()
 	if first.Offset < b.p.lease.Next {
 		return fmt.Errorf("polled offset %d, which is below the position %d", first.Offset, b.p.lease.Next)
 	}

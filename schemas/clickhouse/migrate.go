@@ -80,3 +80,31 @@ func Migrate(ctx context.Context, conn driver.Conn) error {
 	}
 	return nil
 }
+
+// Retention is for how many days rows are kept; 0 is for ever.
+type Retention struct{ Events, Quarters, Days int }
+
+// Retain makes ClickHouse drop rows that are older.
+func Retain(ctx context.Context, conn driver.Conn, r Retention) error {
+	for _, t := range []struct {
+		table, column string
+		days          int
+	}{{"usage_events", "toDateTime(time)", r.Events}, {"guardrail_events", "toDateTime(time)", r.Events}, {"usage_quarters", "quarter", r.Quarters},
+		{"guardrail_quarters", "quarter", r.Quarters}, {"usage_days", "day", r.Days}, {"usage_user_days", "day", r.Days}} {
+		var has bool
+		if err := conn.QueryRow(ctx, `SELECT position(engine_full, ' TTL ') > 0 FROM system.tables WHERE database = currentDatabase() AND name = ?`, t.table).Scan(&has); err != nil {
+			return fmt.Errorf("look at the retention of %s: %w", t.table, err)
+		}
+		sql := fmt.Sprintf(`ALTER TABLE %s MODIFY TTL %s + INTERVAL %d DAY`, t.table, t.column, t.days)
+		if t.days == 0 {
+			sql = `ALTER TABLE ` + t.table + ` REMOVE TTL`
+		}
+		if t.days == 0 && !has {
+			continue
+		}
+		if err := conn.Exec(ctx, sql); err != nil {
+			return fmt.Errorf("set the retention of %s: %w", t.table, err)
+		}
+	}
+	return nil
+}
