@@ -108,7 +108,7 @@ func Tail(ctx context.Context, tx pgx.Tx) (Sums, error) {
 	if err != nil {
 		return nil, err
 	}
-	sums := Sums{}
+	adder := NewAdder()
 	var from int64
 	var data []byte
 	var b journal.Body
@@ -116,9 +116,12 @@ func Tail(ctx context.Context, tx pgx.Tx) (Sums, error) {
 		if err := journal.Decode(data, from, &b); err != nil {
 			return err
 		}
-		return sums.Add(&b)
+		return adder.Add(&b)
 	})
-	return sums, err
+	if err != nil {
+		return nil, err
+	}
+	return adder.Sums()
 }
 
 // nullTime scans null as the zero time.

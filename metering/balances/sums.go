@@ -1,6 +1,8 @@
 package balances
 
 import (
+	"slices"
+
 	"github.com/alchemi/cockpit/metering/credit"
 	"github.com/alchemi/cockpit/schemas/journal"
 )
@@ -21,16 +23,37 @@ type Sum struct {
 // Sums are amounts by scope and cycle.
 type Sums map[Key]Sum
 
-// pathSum is what the events of one body charged along one of its paths.
+// Adder adds up journal bodies. It adds by path, and spreads the sums over the scopes once at the end, because a path has
+// many scopes and comes again and again. Make it with NewAdder.
+type Adder struct {
+	paths  map[pathKey]*pathTotal
+	byPath []pathSum // of the body at hand
+}
+
+// pathKey finds a path quickly; paths that differ may share one.
+type pathKey struct {
+	user, cycle, last int64
+	scopes            int
+}
+
+type pathTotal struct {
+	path journal.Path
+	pathSum
+	next *pathTotal // another path with the same key: a team that moved, for one
+}
+
+// pathSum is what was charged along a path.
 type pathSum struct {
 	credits credit.Amount
 	events  int64
 }
 
+// NewAdder returns an adder that has added nothing.
+func NewAdder() *Adder { return &Adder{paths: map[pathKey]*pathTotal{}} }
+
 // Add adds what a body's charges and corrections debit. A sum that does not fit is credit.ErrOverflow.
-func (s Sums) Add(b *journal.Body) error {
-	byPath := make([]pathSum, len(b.Paths))
-	var err error
+func (a *Adder) Add(b *journal.Body) (err error) {
+	a.byPath = append(a.byPath[:0], make([]pathSum, len(b.Paths))...)
 	for i := range b.Entries {
 		e := &b.Entries[i]
 		var events int64
@@ -42,36 +65,68 @@ func (s Sums) Add(b *journal.Body) error {
 		default:
 			continue
 		}
-		p := &byPath[e.Charge.Path]
+		p := &a.byPath[e.Charge.Path]
 		p.events += events
 		if p.credits, err = credit.Add(p.credits, credit.Amount(e.Charge.Credits)); err != nil {
 			return err
 		}
 	}
-	for i := range byPath {
-		if byPath[i] == (pathSum{}) {
+	for i := range a.byPath {
+		if a.byPath[i] == (pathSum{}) {
 			continue
 		}
-		p := &b.Paths[i]
-		for _, scope := range p.Scopes {
-			if err := s.add(Key{scope, p.CycleStart}, p, byPath[i]); err != nil {
-				return err
-			}
-		}
-		if p.UserScope != 0 {
-			if err := s.add(Key{p.UserScope, p.CycleStart}, p, byPath[i]); err != nil {
-				return err
-			}
+		t := a.total(&b.Paths[i])
+		t.events += a.byPath[i].events
+		if t.credits, err = credit.Add(t.credits, a.byPath[i].credits); err != nil {
+			return err
 		}
 	}
 	return nil
 }
 
-func (s Sums) add(k Key, p *journal.Path, by pathSum) (err error) {
+// total is where a path's sums are.
+func (a *Adder) total(p *journal.Path) *pathTotal {
+	key := pathKey{user: p.UserScope, cycle: p.CycleStart, scopes: len(p.Scopes)}
+	if key.scopes > 0 {
+		key.last = p.Scopes[key.scopes-1]
+	}
+	first := a.paths[key]
+	for t := first; t != nil; t = t.next {
+		if t.path.Account == p.Account && t.path.Section == p.Section && slices.Equal(t.path.Scopes, p.Scopes) {
+			return t
+		}
+	}
+	t := &pathTotal{path: *p, next: first}
+	t.path.Scopes = slices.Clone(p.Scopes)
+	a.paths[key] = t
+	return t
+}
+
+// Sums spreads what was added over the scopes of each path, and the user's row.
+func (a *Adder) Sums() (Sums, error) {
+	s := make(Sums, 2*len(a.paths))
+	for _, t := range a.paths {
+		for ; t != nil; t = t.next {
+			for _, scope := range t.path.Scopes {
+				if err := s.add(Key{scope, t.path.CycleStart}, t); err != nil {
+					return nil, err
+				}
+			}
+			if t.path.UserScope != 0 {
+				if err := s.add(Key{t.path.UserScope, t.path.CycleStart}, t); err != nil {
+					return nil, err
+				}
+			}
+		}
+	}
+	return s, nil
+}
+
+func (s Sums) add(k Key, t *pathTotal) (err error) {
 	sum := s[k]
-	sum.Account, sum.Section = p.Account, p.Section
-	sum.Events += by.events
-	if sum.Credits, err = credit.Add(sum.Credits, by.credits); err != nil {
+	sum.Account, sum.Section = t.path.Account, t.path.Section
+	sum.Events += t.events
+	if sum.Credits, err = credit.Add(sum.Credits, t.credits); err != nil {
 		return err
 	}
 	s[k] = sum

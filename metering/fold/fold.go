@@ -79,7 +79,7 @@ func (f *Folder) Run(ctx context.Context) error {
 }
 
 // Pause is how long to wait after a fold: one that took long has much to gain from taking more at once.
-func Pause(took time.Duration) time.Duration { return min(max(pauseMin, 2*took), pauseMax) }
+func Pause(took time.Duration) time.Duration { return min(max(pauseMin, took), pauseMax) }
 
 // Once folds what there is, and returns how many journal rows that was. Zero also when another process is folding.
 func (f *Folder) Once(ctx context.Context) (rows int, err error) {
@@ -88,7 +88,7 @@ func (f *Folder) Once(ctx context.Context) (rows int, err error) {
 		if err := tx.QueryRow(ctx, `SELECT pg_try_advisory_xact_lock(hashtext('cockpit fold'))`).Scan(&mine); err != nil || !mine {
 			return err
 		}
-		r := round{f: f, tx: tx, now: f.now(), sums: balances.Sums{}, notices: map[notice]int64{}}
+		r := round{f: f, tx: tx, now: f.now(), notices: map[notice]int64{}}
 		if err := r.read(ctx); err != nil {
 			return err
 		}
@@ -133,6 +133,7 @@ func (r *round) read(ctx context.Context) error {
 	var at time.Time
 	var data []byte
 	var b journal.Body
+	adder := balances.NewAdder()
 	_, err = pgx.ForEachRow(rows, []any{&id, &from, &to, &at, &data}, func() error {
 		r.rows++
 		if n := len(r.ids); n == 0 || r.ids[n-1] != id {
@@ -143,8 +144,11 @@ func (r *round) read(ctx context.Context) error {
 			return err
 		}
 		r.notice(&b, at)
-		return r.sums.Add(&b)
+		return adder.Add(&b)
 	})
+	if err == nil {
+		r.sums, err = adder.Sums()
+	}
 	return err
 }
 
