@@ -58,7 +58,7 @@ func TestWhatApplyChangesShowsAtOnce(t *testing.T) {
 		t.Errorf("%+v", b)
 	}
 	// An override that never ends.
-	d.apply(`override: {amount: "20", reason: launch, until: 2026-12-31T00:00:00Z}`, `override: {amount: "30", reason: more}`)
+	d.apply(`override: {amount: "20", reason: launch, until: 2099-12-31T00:00:00Z}`, `override: {amount: "30", reason: more}`)
 	if b := d.balance("acme", "copilot", "membership", "u-42"); b.Source != "override" || b.Allocation.String() != "30.000000" {
 		t.Errorf("%+v", b)
 	}
@@ -89,14 +89,14 @@ func TestCrossings(t *testing.T) {
 	if n := crossings(); n != 1 {
 		t.Fatalf("at a half: %d", n)
 	}
-	d.apply(`override: {amount: "20", reason: launch, until: 2026-12-31T00:00:00Z}`, `override: {amount: "100", reason: more}`)
+	d.apply(`override: {amount: "20", reason: launch, until: 2099-12-31T00:00:00Z}`, `override: {amount: "100", reason: more}`)
 	_, err := d.folder.Once(t.Context())
 	d.must(err)
 	charge("b") // 20 of 100
 	if n := crossings(); n != 1 {
 		t.Fatalf("after it was raised: %d", n)
 	}
-	d.apply(`override: {amount: "20", reason: launch, until: 2026-12-31T00:00:00Z}`, `override: {amount: "21", reason: less}`)
+	d.apply(`override: {amount: "20", reason: launch, until: 2099-12-31T00:00:00Z}`, `override: {amount: "21", reason: less}`)
 	for range 2 {
 		_, err = d.folder.Once(t.Context())
 		d.must(err)

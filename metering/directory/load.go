@@ -189,7 +189,6 @@ func (l *loader) sections(args []any) {
 			return
 		}
 		sec := &section{id: id, off: state != "on", root: &Path{Scopes: []int64{root}}, teams: map[string]*lineage{},
-			memberships: map[int64][]*membership{}, primaries: map[int64][]primary{}, users: map[int64]*Path{},
 			calendar: allocation.Calendar{Period: allocation.Period(period), Days: days, Anchor: anchor, Location: location}}
 		l.account[accountID].sections[l.next.platform.sections[id]] = sec
 		l.section[[2]int64{accountID, id}] = sec
@@ -243,7 +242,7 @@ func (l *loader) scopes(args []any) {
 			memberships = append(memberships, node{sec, l.trees[at], id, userID})
 		case kind == "user":
 			userScopes[[2]int64{userID, sectionID}] = id
-			sec.users[userID] = &Path{UserScope: id, Scopes: sec.root.Scopes}
+			l.user[userID].entering(sec).alone = &Path{UserScope: id, Scopes: sec.root.Scopes}
 		}
 	}, `SELECT account_id, section_id, id, kind, coalesce(key, ''), coalesce(user_id, 0) FROM scopes WHERE account_id`+ofThese+` ORDER BY id`,
 		args, &accountID, &sectionID, &id, &kind, &key, &userID)
@@ -253,12 +252,13 @@ func (l *loader) scopes(args []any) {
 			continue
 		}
 		end := links[len(links)-1]
-		n.section.memberships[n.user] = append(n.section.memberships[n.user], &membership{id: n.id, team: end.parent, to: end.to,
+		st := l.user[n.user].entering(n.section)
+		st.memberships = append(st.memberships, &membership{id: n.id, team: end.parent, to: end.to,
 			lineage: lineage{scope: n.id, steps: n.tree.to(n.id, userScopes[[2]int64{n.user, n.section.id}])}})
 	}
 	l.each(func() {
-		sec := l.section[[2]int64{accountID, sectionID}]
-		sec.primaries[userID] = append(sec.primaries[userID], primary{from, to, id})
+		st := l.user[userID].entering(l.section[[2]int64{accountID, sectionID}])
+		st.primaries = append(st.primaries, primary{from, to, id})
 	}, `SELECT account_id, section_id, user_id, membership_id, `+validFrom+`, `+validTo+` FROM primary_memberships WHERE account_id`+ofThese+` ORDER BY valid_from`,
 		args, &accountID, &sectionID, &userID, &id, &from, &to)
 }

@@ -91,16 +91,22 @@ func (out *Resolution) whom(a *account, sec *section, r *Request) {
 	if u.inactive {
 		out.Flags |= events.UserInactive
 	}
-	m := sec.primary(u.id, r.TimeMicros)
-	if team != nil {
-		if in := sec.member(u.id, team.scope, r.TimeMicros); in != nil {
+	st := u.in(sec)
+	if st == nil || st.alone == nil {
+		out.Path = sec.root
+		out.Flags |= events.NoMembership
+		return
+	}
+	m := st.primary(r.TimeMicros)
+	if team != nil && (m == nil || m.team != team.scope) {
+		if in := st.member(team.scope, r.TimeMicros); in != nil {
 			m = in
 		} else {
 			out.Flags |= events.TeamMismatch
 		}
 	}
 	if m == nil {
-		out.Path = sec.users[u.id]
+		out.Path = st.alone
 		out.Flags |= events.NoMembership
 		return
 	}
@@ -135,9 +141,8 @@ func (a *account) user(r *Request) *user {
 }
 
 // primary is the membership that usage without a team is charged along; nil if the user had none.
-func (sec *section) primary(user, micros int64) *membership {
-	of := sec.memberships[user]
-	rows := sec.primaries[user]
+func (st *standing) primary(micros int64) *membership {
+	of, rows := st.memberships, st.primaries
 	if len(rows) > 0 {
 		row := rows[last(len(rows), func(i int) int64 { return rows[i].from }, micros)]
 		for _, m := range of {
@@ -155,8 +160,8 @@ func (sec *section) primary(user, micros int64) *membership {
 }
 
 // member is the user's membership in the team at that time. A user first known later takes the first.
-func (sec *section) member(user, team, micros int64) *membership {
-	for _, m := range sec.memberships[user] {
+func (st *standing) member(team, micros int64) *membership {
+	for _, m := range st.memberships {
 		if m.team == team && micros < m.to {
 			return m
 		}

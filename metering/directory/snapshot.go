@@ -71,8 +71,37 @@ type account struct {
 }
 
 type user struct {
-	id       int64
-	inactive bool
+	id        int64
+	inactive  bool
+	standings []*standing // by section: few, and found without another map
+}
+
+// standing is a user's place in one section.
+type standing struct {
+	section     *section
+	memberships []*membership
+	primaries   []primary
+	alone       *Path // without a membership: the account and the user's row
+}
+
+// in is the user's standing in a section; nil if there is none.
+func (u *user) in(sec *section) *standing {
+	for _, st := range u.standings {
+		if st.section == sec {
+			return st
+		}
+	}
+	return nil
+}
+
+// entering is the same while a snapshot is made: there is one from then on.
+func (u *user) entering(sec *section) *standing {
+	st := u.in(sec)
+	if st == nil {
+		st = &standing{section: sec}
+		u.standings = append(u.standings, st)
+	}
+	return st
 }
 
 type identity struct {
@@ -83,15 +112,12 @@ type identity struct {
 
 // section is an account's part in a section.
 type section struct {
-	id          int64
-	root        *Path // of usage of nobody
-	off         bool
-	teams       map[string]*lineage
-	memberships map[int64][]*membership // by user
-	primaries   map[int64][]primary     // by user
-	users       map[int64]*Path         // of users without a membership: the account and the user's row
-	cycles      []cycle
-	calendar    allocation.Calendar // of times that no row covers
+	id       int64
+	root     *Path // of usage of nobody
+	off      bool
+	teams    map[string]*lineage
+	cycles   []cycle
+	calendar allocation.Calendar // of times that no row covers
 }
 
 type cycle struct{ start, end int64 } // Unix s
