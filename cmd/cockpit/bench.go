@@ -28,5 +28,6 @@ func benchCommand(o *options) *cobra.Command {
 	f.IntVar(&b.Rounds, "rounds", 5, "of baseline and ours each")
 	f.IntVar(&b.Accounts, "accounts", 1000, "in the directory")
 	f.IntVar(&b.Users, "users", 100, "of each account")
+	f.StringVar(&b.Profile, "profile", "", "write a CPU profile of the last round of ours into this file")
 	return c
 }

@@ -12,6 +12,8 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"os"
+	"runtime/pprof"
 	"slices"
 	"time"
 )
@@ -23,6 +25,7 @@ type Options struct {
 	Accounts int
 	Users    int // of each account
 	Progress io.Writer
+	Profile  string // a file for a CPU profile of ours, of the last round; empty: none
 }
 
 // Partitions and workers of P1 and P2.
@@ -96,7 +99,7 @@ func measure(ctx context.Context, name string, g gate, o Options) (Result, error
 		if err != nil {
 			return r, fmt.Errorf("baseline: %w", err)
 		}
-		b, err := g.ours(ctx)
+		b, err := profiled(ctx, o.Profile, g.ours)
 		if err != nil {
 			return r, err
 		}
@@ -114,6 +117,23 @@ func measure(ctx context.Context, name string, g gate, o Options) (Result, error
 		r.Verdict = "noise"
 	}
 	return r, nil
+}
+
+// profiled measures ours, with a CPU profile where one is asked for.
+func profiled(ctx context.Context, path string, ours func(context.Context) (float64, error)) (float64, error) {
+	if path == "" {
+		return ours(ctx)
+	}
+	f, err := os.Create(path)
+	if err != nil {
+		return 0, err
+	}
+	defer f.Close()
+	if err := pprof.StartCPUProfile(f); err != nil {
+		return 0, err
+	}
+	defer pprof.StopCPUProfile()
+	return ours(ctx)
 }
 
 func median(v []float64) float64 {
