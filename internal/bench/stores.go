@@ -116,8 +116,9 @@ func (s *stores) directory(ctx context.Context, o Options) error {
 		return err
 	}
 	// A cycle that is under way: everybody has been charged before.
-	return s.execute(ctx, templateName, `INSERT INTO balances (account_id, scope_id, cycle_start, used, events)
-		SELECT s.account_id, s.id, max(c.start_at), 0, 0 FROM scopes s JOIN cycles c USING (account_id, section_id) GROUP BY s.account_id, s.id; ANALYZE`)
+	return s.execute(ctx, templateName, `INSERT INTO balance_pages (account_id, section_id, cycle_start, page, used, events)
+		SELECT DISTINCT s.account_id, s.section_id, c.start_at, s.id / 64, array_fill(0::bigint, ARRAY[64]), array_fill(0::bigint, ARRAY[64])
+		FROM scopes s JOIN LATERAL (SELECT max(start_at) AS start_at FROM cycles c WHERE c.account_id = s.account_id AND c.section_id = s.section_id) c ON true; ANALYZE`)
 }
 
 // database makes a fresh copy of the template.

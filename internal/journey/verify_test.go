@@ -61,8 +61,10 @@ func TestVerifyNamesDamage(t *testing.T) {
 		t.Fatalf("green books fail: %q", failed)
 	}
 	for _, c := range []struct{ name, damage, repair, invariant, says string }{
-		{"a micro-credit", `UPDATE balances SET used = used + 1 WHERE scope_id = (SELECT min(scope_id) FROM balances)`,
-			`UPDATE balances SET used = used - 1 WHERE scope_id = (SELECT min(scope_id) FROM balances)`, "I1", "scope"},
+		{"a micro-credit", `UPDATE balance_pages p SET used[b.scope_id % 64 + 1] = b.used + 1 FROM (SELECT * FROM balances ORDER BY scope_id LIMIT 1) b
+				WHERE (p.account_id, p.section_id, p.cycle_start, p.page) = (b.account_id, b.section_id, b.cycle_start, b.scope_id / 64)`,
+			`UPDATE balance_pages p SET used[b.scope_id % 64 + 1] = b.used - 1 FROM (SELECT * FROM balances ORDER BY scope_id LIMIT 1) b
+				WHERE (p.account_id, p.section_id, p.cycle_start, p.page) = (b.account_id, b.section_id, b.cycle_start, b.scope_id / 64)`, "I1", "scope"},
 		{"a position", `UPDATE offsets SET next = next + 1 WHERE next > 0`, `UPDATE offsets SET next = next - 1 WHERE next > 0`, "I3", "position"},
 		{"a price", `UPDATE model_prices SET quantities = replace(quantities::text, '1.25', '1.26')::jsonb`,
 			`UPDATE model_prices SET quantities = replace(quantities::text, '1.26', '1.25')::jsonb`, "I4", "should be"},

@@ -66,7 +66,7 @@ func Read(ctx context.Context, pool *pgxpool.Pool, account, section string, at t
 		}
 		r.Enforcement, r.Shortfalls = tree.Enforcement, tree.Shortfalls
 		for _, s := range tree.Scopes {
-			sum := used[Key{s.ID, r.CycleStart.Unix()}]
+			sum := used.Of(r.tree(), s.ID)
 			r.Balances = append(r.Balances, Balance{Scope: s, Effective: tree.Effective[s.ID], Used: sum.Credits, Events: sum.Events})
 		}
 		return nil
@@ -77,27 +77,22 @@ func Read(ctx context.Context, pool *pgxpool.Pool, account, section string, at t
 	return r, nil
 }
 
+func (r *Report) tree() TreeKey { return TreeKey{r.AccountID, r.SectionID, r.CycleStart.Unix()} }
+
 // used is checkpoint plus tail.
 func (r *Report) used(ctx context.Context, tx pgx.Tx) (Sums, error) {
 	sums, err := Tail(ctx, tx)
 	if err != nil {
 		return nil, err
 	}
-	rows, err := tx.Query(ctx, `SELECT b.scope_id, b.used, b.events FROM balances b JOIN scopes s ON s.account_id = b.account_id AND s.id = b.scope_id
-		WHERE b.account_id = $1 AND s.section_id = $2 AND b.cycle_start = $3`, r.AccountID, r.SectionID, r.CycleStart)
+	rows, err := tx.Query(ctx, `SELECT scope_id, used, events FROM balances WHERE account_id = $1 AND section_id = $2 AND cycle_start = $3`,
+		r.AccountID, r.SectionID, r.CycleStart)
 	if err != nil {
 		return nil, err
 	}
-	var scope, used, events int64
-	_, err = pgx.ForEachRow(rows, []any{&scope, &used, &events}, func() error {
-		k := Key{scope, r.CycleStart.Unix()}
-		sum := sums[k]
-		sum.Events += events
-		var err error
-		sum.Credits, err = credit.Add(sum.Credits, credit.Amount(used))
-		sums[k] = sum
-		return err
-	})
+	var scope int64
+	var sum Sum
+	_, err = pgx.ForEachRow(rows, []any{&scope, &sum.Credits, &sum.Events}, func() error { return sums.add(r.tree(), scope, sum) })
 	return sums, err
 }
 
@@ -118,10 +113,7 @@ func Tail(ctx context.Context, tx pgx.Tx) (Sums, error) {
 		}
 		return adder.Add(&b)
 	})
-	if err != nil {
-		return nil, err
-	}
-	return adder.Sums()
+	return adder.Sums, err
 }
 
 // nullTime scans null as the zero time.

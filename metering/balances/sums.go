@@ -1,59 +1,79 @@
 package balances
 
 import (
-	"slices"
-
 	"github.com/alchemi/cockpit/metering/credit"
 	"github.com/alchemi/cockpit/schemas/journal"
 )
 
-// Key is a scope in a cycle.
-type Key struct {
-	Scope      int64
-	CycleStart int64 // Unix s
+// PageScopes is how many neighbouring scopes a page holds. It is part of the schema (balance_pages).
+const PageScopes = 64
+
+// PageKey names the page of a section's tree in a cycle that a scope is on.
+type PageKey struct {
+	TreeKey
+	Page int64 // scope ÷ PageScopes
 }
+
+// PageOf is where a scope's balance stands.
+func PageOf(tree TreeKey, scope int64) (key PageKey, slot int) {
+	return PageKey{tree, scope / PageScopes}, int(scope % PageScopes)
+}
+
+// Page is what was charged to neighbouring scopes in a cycle.
+type Page [PageScopes]Sum
 
 // Sum is what was charged to a scope in a cycle.
 type Sum struct {
-	Account, Section int64
-	Credits          credit.Amount
-	Events           int64 // charges less reversals
+	Credits credit.Amount
+	Events  int64 // charges less reversals
+}
+
+// add adds another sum. One that does not fit is credit.ErrOverflow.
+func (s *Sum) add(o Sum) (err error) {
+	s.Events += o.Events
+	s.Credits, err = credit.Add(s.Credits, o.Credits)
+	return err
 }
 
 // Sums are amounts by scope and cycle.
-type Sums map[Key]Sum
+type Sums map[PageKey]*Page
 
-// Adder adds up journal bodies. It adds by path, and spreads the sums over the scopes once at the end, because a path has
-// many scopes and comes again and again. Make it with NewAdder.
+// Of is the sum of a scope.
+func (s Sums) Of(tree TreeKey, scope int64) Sum {
+	key, slot := PageOf(tree, scope)
+	if p := s[key]; p != nil {
+		return p[slot]
+	}
+	return Sum{}
+}
+
+func (s Sums) add(tree TreeKey, scope int64, sum Sum) error {
+	key, slot := PageOf(tree, scope)
+	p := s[key]
+	if p == nil {
+		p = &Page{}
+		s[key] = p
+	}
+	return p[slot].add(sum)
+}
+
+// Adder adds up journal bodies. It adds by path first, and spreads a path's sum over its scopes once a body. The zero value
+// has no sums; make it with NewAdder.
 type Adder struct {
-	paths  map[pathKey]*pathTotal
-	byPath []pathSum // of the body at hand
-}
-
-// pathKey finds a path quickly; paths that differ may share one.
-type pathKey struct {
-	user, cycle, last int64
-	scopes            int
-}
-
-type pathTotal struct {
-	path journal.Path
-	pathSum
-	next *pathTotal // another path with the same key: a team that moved, for one
-}
-
-// pathSum is what was charged along a path.
-type pathSum struct {
-	credits credit.Amount
-	events  int64
+	Sums   Sums
+	byPath []Sum // of the body at hand
 }
 
 // NewAdder returns an adder that has added nothing.
-func NewAdder() *Adder { return &Adder{paths: map[pathKey]*pathTotal{}} }
+func NewAdder() *Adder { return &Adder{Sums: Sums{}} }
 
 // Add adds what a body's charges and corrections debit. A sum that does not fit is credit.ErrOverflow.
-func (a *Adder) Add(b *journal.Body) (err error) {
-	a.byPath = append(a.byPath[:0], make([]pathSum, len(b.Paths))...)
+func (a *Adder) Add(b *journal.Body) error {
+	if n := len(b.Paths); cap(a.byPath) < n {
+		a.byPath = make([]Sum, n)
+	}
+	a.byPath = a.byPath[:len(b.Paths)]
+	clear(a.byPath)
 	for i := range b.Entries {
 		e := &b.Entries[i]
 		var events int64
@@ -65,70 +85,31 @@ func (a *Adder) Add(b *journal.Body) (err error) {
 		default:
 			continue
 		}
-		p := &a.byPath[e.Charge.Path]
-		p.events += events
-		if p.credits, err = credit.Add(p.credits, credit.Amount(e.Charge.Credits)); err != nil {
+		if err := a.byPath[e.Charge.Path].add(Sum{credit.Amount(e.Charge.Credits), events}); err != nil {
 			return err
 		}
 	}
-	for i := range a.byPath {
-		if a.byPath[i] == (pathSum{}) {
+	for i := range b.Paths {
+		if a.byPath[i] == (Sum{}) {
 			continue
 		}
-		t := a.total(&b.Paths[i])
-		t.events += a.byPath[i].events
-		if t.credits, err = credit.Add(t.credits, a.byPath[i].credits); err != nil {
+		if err := a.spread(&b.Paths[i], a.byPath[i]); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// total is where a path's sums are.
-func (a *Adder) total(p *journal.Path) *pathTotal {
-	key := pathKey{user: p.UserScope, cycle: p.CycleStart, scopes: len(p.Scopes)}
-	if key.scopes > 0 {
-		key.last = p.Scopes[key.scopes-1]
-	}
-	first := a.paths[key]
-	for t := first; t != nil; t = t.next {
-		if t.path.Account == p.Account && t.path.Section == p.Section && slices.Equal(t.path.Scopes, p.Scopes) {
-			return t
+// spread adds a sum to every scope of a path, and to the user's row.
+func (a *Adder) spread(p *journal.Path, sum Sum) error {
+	tree := TreeKey{p.Account, p.Section, p.CycleStart}
+	for _, scope := range p.Scopes {
+		if err := a.Sums.add(tree, scope, sum); err != nil {
+			return err
 		}
 	}
-	t := &pathTotal{path: *p, next: first}
-	t.path.Scopes = slices.Clone(p.Scopes)
-	a.paths[key] = t
-	return t
-}
-
-// Sums spreads what was added over the scopes of each path, and the user's row.
-func (a *Adder) Sums() (Sums, error) {
-	s := make(Sums, 2*len(a.paths))
-	for _, t := range a.paths {
-		for ; t != nil; t = t.next {
-			for _, scope := range t.path.Scopes {
-				if err := s.add(Key{scope, t.path.CycleStart}, t); err != nil {
-					return nil, err
-				}
-			}
-			if t.path.UserScope != 0 {
-				if err := s.add(Key{t.path.UserScope, t.path.CycleStart}, t); err != nil {
-					return nil, err
-				}
-			}
-		}
+	if p.UserScope == 0 {
+		return nil
 	}
-	return s, nil
-}
-
-func (s Sums) add(k Key, t *pathTotal) (err error) {
-	sum := s[k]
-	sum.Account, sum.Section = t.path.Account, t.path.Section
-	sum.Events += t.events
-	if sum.Credits, err = credit.Add(sum.Credits, t.credits); err != nil {
-		return err
-	}
-	s[k] = sum
-	return nil
+	return a.Sums.add(tree, p.UserScope, sum)
 }

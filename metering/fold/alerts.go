@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/alchemi/cockpit/metering/allocation"
+	"github.com/alchemi/cockpit/metering/credit"
 	"github.com/alchemi/cockpit/schemas/events"
 	"github.com/alchemi/cockpit/schemas/journal"
 	"github.com/jackc/pgx/v5"
@@ -19,22 +20,22 @@ const (
 )
 
 // crossing writes an alert and its outbox row, once for the scope, cycle, allocation and threshold.
-func (r *round) crossing(batch *pgx.Batch, t *touched, tree *cachedTree, eff allocation.Effective, percent int) {
+func (r *round) crossing(batch *pgx.Batch, p *page, slot int, tree *cachedTree, eff allocation.Effective, percent int) {
 	kind := thresholdCrossed
 	if percent >= 100 {
 		kind = exhausted
 	}
-	scope := tree.scopes[t.scope]
+	scope := tree.scopes[p.scope(slot)]
 	data := map[string]any{
-		"scope":     map[string]any{"kind": scope.Kind, "id": t.scope, "key": scope.Key},
-		"threshold": percent, "used": t.used, "effective_allocation": eff.Allocation, "source": eff.Source,
-		"enforcement": tree.Enforcement, "cycle_start": time.Unix(t.cycle, 0).UTC(),
+		"scope":     map[string]any{"kind": scope.Kind, "id": scope.ID, "key": scope.Key},
+		"threshold": percent, "used": credit.Amount(p.used[slot]), "effective_allocation": eff.Allocation, "source": eff.Source,
+		"enforcement": tree.Enforcement, "cycle_start": time.Unix(p.key.CycleStart, 0).UTC(),
 	}
 	batch.Queue(`WITH new AS (
 			INSERT INTO alerts (account_id, section_id, type, dedupe_key, scope_id, data) VALUES ($1, $2, $3, $4, $5, $6)
 			ON CONFLICT (dedupe_key) DO NOTHING RETURNING id)
 		INSERT INTO alert_outbox (account_id, alert_id) SELECT $1, id FROM new`,
-		t.account, t.section, kind, fmt.Sprintf("threshold/%d/%d/%d/%d", t.scope, t.cycle, eff.Allocation, percent), t.scope, data)
+		p.key.Account, p.key.Section, kind, fmt.Sprintf("threshold/%d/%d/%d/%d", scope.ID, p.key.CycleStart, eff.Allocation, percent), scope.ID, data)
 }
 
 // notice is a kind of event that admins are told of, once an hour.

@@ -5,24 +5,13 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"time"
 
 	"github.com/alchemi/cockpit/metering/allocation"
 	"github.com/alchemi/cockpit/metering/balances"
 	"github.com/alchemi/cockpit/metering/credit"
 	"github.com/jackc/pgx/v5"
 )
-
-// touched is a balance that may have crossed a threshold.
-type touched struct {
-	account, section, scope, cycle int64 // cycle: its start, Unix s
-	used, usedBefore               credit.Amount
-	allocationBefore               *int64 // null: nothing limited it, or it was never looked at
-}
-
-func scanTouched(row pgx.CollectableRow) (t touched, err error) {
-	err = row.Scan(&t.account, &t.section, &t.scope, &t.cycle, &t.used, &t.usedBefore, &t.allocationBefore)
-	return t, err
-}
 
 // cachedTree is good while its account's version is the same and no override begins or ends.
 type cachedTree struct {
@@ -34,9 +23,19 @@ type cachedTree struct {
 // treesMax bounds the memory of the cache; beyond it, it begins anew.
 const treesMax = 10_000
 
+// charged is the trees that this fold charges.
+func (r *round) charged() map[balances.TreeKey]bool {
+	trees := map[balances.TreeKey]bool{}
+	for key := range r.sums {
+		trees[key.TreeKey] = true
+	}
+	return trees
+}
+
 // cross looks at the balances that were charged and at those of accounts that changed.
 func (r *round) cross(ctx context.Context) error {
-	versions, err := r.changedAccounts(ctx)
+	charged := r.charged()
+	versions, err := r.changedAccounts(ctx, charged)
 	if err != nil {
 		return err
 	}
@@ -44,42 +43,29 @@ func (r *round) cross(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := r.loadTrees(ctx, versions, changed); err != nil {
+	if err := r.loadTrees(ctx, versions, charged, changed); err != nil {
 		return err
 	}
-	if err := r.balancesOfChanged(ctx, changed); err != nil {
+	if err := r.pagesOfChanged(ctx, changed); err != nil {
 		return err
 	}
 	batch := &pgx.Batch{}
-	for i := range r.touched {
-		t := &r.touched[i]
-		r.compare(batch, t, r.f.trees[t.tree()])
+	for _, p := range r.pages {
+		r.comparePage(batch, p, changed[p.key.TreeKey])
 	}
 	r.notify(batch)
-	batch.Queue(`UPDATE accounts SET crossings_version = version WHERE crossings_version < version AND account_id = ANY($1)`, r.changed(versions))
+	batch.Queue(`UPDATE accounts SET crossings_version = version WHERE crossings_version < version AND account_id = ANY($1)`, slices.Collect(maps.Keys(versions)))
 	if err := r.tx.SendBatch(ctx, batch).Close(); err != nil {
 		return fmt.Errorf("write crossings: %w", err)
 	}
 	return nil
 }
 
-func (r *round) changed(versions map[int64]int64) []int64 {
-	ids := make([]int64, 0, len(versions))
-	for id := range versions {
-		ids = append(ids, id)
-	}
-	return ids
-}
-
 // changedAccounts gives the versions of all accounts that were charged or changed.
-func (r *round) changedAccounts(ctx context.Context) (map[int64]int64, error) {
-	charged := map[int64]bool{}
-	for i := range r.touched {
-		charged[r.touched[i].account] = true
-	}
+func (r *round) changedAccounts(ctx context.Context, charged map[balances.TreeKey]bool) (map[int64]int64, error) {
 	ids := make([]int64, 0, len(charged))
-	for id := range charged {
-		ids = append(ids, id)
+	for key := range charged {
+		ids = append(ids, key.Account)
 	}
 	// The lock makes allocation changes of these accounts wait, so that neither overlooks the other.
 	rows, err := r.tx.Query(ctx, `SELECT account_id, version FROM accounts WHERE crossings_version < version OR account_id = ANY($1) ORDER BY account_id FOR NO KEY UPDATE`, ids)
@@ -93,66 +79,57 @@ func (r *round) changedAccounts(ctx context.Context) (map[int64]int64, error) {
 }
 
 // changedTrees names the current trees of accounts that changed since their balances were compared last.
-func (r *round) changedTrees(ctx context.Context) ([]balances.TreeKey, error) {
+func (r *round) changedTrees(ctx context.Context) (map[balances.TreeKey]bool, error) {
 	rows, err := r.tx.Query(ctx, `SELECT c.account_id, c.section_id, extract(epoch FROM c.start_at)::bigint FROM accounts a JOIN cycles c USING (account_id)
 		WHERE a.crossings_version < a.version AND c.start_at <= $1 AND c.end_at > $1`, r.now)
 	if err != nil {
 		return nil, err
 	}
-	return pgx.CollectRows(rows, pgx.RowToStructByPos[balances.TreeKey])
+	changed := map[balances.TreeKey]bool{}
+	var key balances.TreeKey
+	_, err = pgx.ForEachRow(rows, []any{&key.Account, &key.Section, &key.CycleStart}, func() error { changed[key] = true; return nil })
+	return changed, err
 }
 
-// balancesOfChanged adds the balances of these trees that are limited now, or were when they were compared last.
-func (r *round) balancesOfChanged(ctx context.Context, changed []balances.TreeKey) error {
+// pagesOfChanged reads the pages of these trees with balances that are limited now, or were when they were compared last.
+func (r *round) pagesOfChanged(ctx context.Context, changed map[balances.TreeKey]bool) error {
 	if len(changed) == 0 {
 		return nil
 	}
-	var accounts, sections, scopes, cycles []int64
-	for _, key := range changed {
-		for id, eff := range r.f.trees[key].Effective {
+	limited := map[balances.PageKey]bool{}
+	var accounts, sections []int64
+	var cycles []time.Time
+	for tree := range changed {
+		accounts, sections, cycles = append(accounts, tree.Account), append(sections, tree.Section), append(cycles, time.Unix(tree.CycleStart, 0))
+		for scope, eff := range r.f.trees[tree].Effective {
 			if eff.Own {
-				accounts, sections, scopes, cycles = append(accounts, key.Account), append(sections, key.Section), append(scopes, id), append(cycles, key.CycleStart)
+				key, _ := balances.PageOf(tree, scope)
+				limited[key] = true
 			}
 		}
 	}
-	// Nothing that this fold charged is in it twice: what was, is compared as it was charged.
-	charged := make([]int64, len(r.touched))
-	for i := range r.touched {
-		charged[i] = r.touched[i].scope
+	if err := r.readPages(ctx, slices.Collect(maps.Keys(limited))); err != nil {
+		return err
 	}
-	rows, err := r.tx.Query(ctx, `SELECT d.account_id, d.section_id, b.scope_id, d.cycle, b.used, b.used, b.allocation
-			FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[]) AS d(account_id, section_id, scope_id, cycle)
-			JOIN balances b ON b.scope_id = d.scope_id AND b.cycle_start = to_timestamp(d.cycle) WHERE b.scope_id <> ALL($5)
-		UNION SELECT b.account_id, c.section_id, b.scope_id, extract(epoch FROM b.cycle_start)::bigint, b.used, b.used, b.allocation
-			FROM accounts a JOIN cycles c ON c.account_id = a.account_id AND c.start_at <= $6 AND c.end_at > $6
-			JOIN balances b ON b.account_id = a.account_id AND b.cycle_start = c.start_at JOIN scopes s ON s.account_id = b.account_id AND s.id = b.scope_id AND s.section_id = c.section_id
-			WHERE a.crossings_version < a.version AND b.allocation IS NOT NULL AND b.scope_id <> ALL($5)`, accounts, sections, scopes, cycles, charged, r.now)
+	rows, err := r.tx.Query(ctx, `SELECT `+pageColumns+` FROM unnest($1::bigint[], $2::bigint[], $3::timestamptz[]) AS k(account_id, section_id, cycle_start)
+		JOIN balance_pages p USING (account_id, section_id, cycle_start) WHERE p.allocation IS NOT NULL`, accounts, sections, cycles)
 	if err != nil {
 		return err
 	}
-	more, err := pgx.CollectRows(rows, scanTouched)
-	r.touched = append(r.touched, more...)
-	return err
-}
-
-// tree names the tree that the balance is in.
-func (t *touched) tree() balances.TreeKey {
-	return balances.TreeKey{Account: t.account, Section: t.section, CycleStart: t.cycle}
+	return r.collect(rows)
 }
 
 // loadTrees reads the trees that are not known as they are now, all at once.
-func (r *round) loadTrees(ctx context.Context, versions map[int64]int64, changed []balances.TreeKey) error {
+func (r *round) loadTrees(ctx context.Context, versions map[int64]int64, charged, changed map[balances.TreeKey]bool) error {
 	if len(r.f.trees) >= treesMax {
 		clear(r.f.trees)
 	}
 	missing := map[balances.TreeKey]bool{}
-	keys := changed[:len(changed):len(changed)]
-	for i := range r.touched {
-		keys = append(keys, r.touched[i].tree())
-	}
-	for _, key := range keys {
-		if c := r.f.trees[key]; c == nil || c.version != versions[key.Account] || !r.now.Before(c.Until) {
-			missing[key] = true
+	for _, keys := range []map[balances.TreeKey]bool{charged, changed} {
+		for key := range keys {
+			if c := r.f.trees[key]; c == nil || c.version != versions[key.Account] || !r.now.Before(c.Until) {
+				missing[key] = true
+			}
 		}
 	}
 	if len(missing) == 0 {
@@ -172,27 +149,43 @@ func (r *round) loadTrees(ctx context.Context, versions map[int64]int64, changed
 	return nil
 }
 
-// compare raises what was crossed since the balance was looked at last, and remembers what it was compared with.
-func (r *round) compare(batch *pgx.Batch, t *touched, tree *cachedTree) {
-	eff := tree.Effective[t.scope]
+// comparePage compares the page's balances that were charged, or all of them where the tree changed.
+func (r *round) comparePage(batch *pgx.Batch, p *page, changed bool) {
+	tree := r.f.trees[p.key.TreeKey]
+	rewritten := false
+	for slot := range balances.PageScopes {
+		if changed || p.charged != nil && p.charged[slot] != (balances.Sum{}) {
+			rewritten = r.compare(batch, p, slot, tree) || rewritten
+		}
+	}
+	if rewritten {
+		k := p.key
+		batch.Queue(`UPDATE balance_pages SET allocation = $5 WHERE account_id = $1 AND section_id = $2 AND cycle_start = $3 AND page = $4`,
+			k.Account, k.Section, time.Unix(k.CycleStart, 0), k.Page, p.allocation)
+	}
+}
+
+// compare raises what was crossed since the balance was looked at last. It notes what it was compared with, and says
+// whether that is another allocation than before.
+func (r *round) compare(batch *pgx.Batch, p *page, slot int, tree *cachedTree) (another bool) {
+	eff := tree.Effective[p.scope(slot)]
+	before := p.compared(slot)
 	var now *int64
 	if eff.Own && eff.Limited {
 		v := int64(eff.Allocation)
 		now = &v
 	}
-	if now == nil && t.allocationBefore == nil {
-		return
-	}
-	if t.allocationBefore == nil || now == nil || *now != *t.allocationBefore {
-		batch.Queue(`UPDATE balances SET allocation = $3 WHERE scope_id = $1 AND cycle_start = to_timestamp($2)`, t.scope, t.cycle, now)
-	}
-	if now == nil {
-		return
-	}
-	for _, percent := range tree.Thresholds {
-		before := t.allocationBefore != nil && allocation.Reached(t.usedBefore, credit.Amount(*t.allocationBefore), percent)
-		if !before && allocation.Reached(t.used, eff.Allocation, percent) {
-			r.crossing(batch, t, tree, eff, percent)
+	if now != nil {
+		for _, percent := range tree.Thresholds {
+			reached := before != nil && allocation.Reached(p.usedBefore(slot), credit.Amount(*before), percent)
+			if !reached && allocation.Reached(credit.Amount(p.used[slot]), eff.Allocation, percent) {
+				r.crossing(batch, p, slot, tree, eff, percent)
+			}
 		}
 	}
+	if now == nil && before == nil || now != nil && before != nil && *now == *before {
+		return false
+	}
+	p.compare(slot, now)
+	return true
 }

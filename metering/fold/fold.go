@@ -11,7 +11,7 @@
 //
 // Failures: everything is rolled back and tried again; live balances do not depend on it.
 //
-// Map: fold.go (the loop and its transaction), rollover.go, crossings.go, alerts.go.
+// Map: fold.go (the loop and its transaction), pages.go (balances), rollover.go, crossings.go, alerts.go.
 package fold
 
 import (
@@ -88,7 +88,7 @@ func (f *Folder) Once(ctx context.Context) (rows int, err error) {
 		if err := tx.QueryRow(ctx, `SELECT pg_try_advisory_xact_lock(hashtext('cockpit fold'))`).Scan(&mine); err != nil || !mine {
 			return err
 		}
-		r := round{f: f, tx: tx, now: f.now(), notices: map[notice]int64{}}
+		r := round{f: f, tx: tx, now: f.now(), pages: map[balances.PageKey]*page{}, notices: map[notice]int64{}}
 		if err := r.read(ctx); err != nil {
 			return err
 		}
@@ -114,8 +114,8 @@ type round struct {
 	now     time.Time
 	rows    int
 	sums    balances.Sums
+	pages   map[balances.PageKey]*page
 	notices map[notice]int64
-	touched []touched
 	ids     []int64 // logs, and where each is folded to
 	next    []int64
 }
@@ -146,40 +146,6 @@ func (r *round) read(ctx context.Context) error {
 		r.notice(&b, at)
 		return adder.Add(&b)
 	})
-	if err == nil {
-		r.sums, err = adder.Sums()
-	}
-	return err
-}
-
-// write moves balances and positions.
-func (r *round) write(ctx context.Context) error {
-	if r.rows == 0 {
-		return nil
-	}
-	var accounts, sections, scopes, credits, events, cycles []int64
-	for k, s := range r.sums {
-		accounts, sections, scopes = append(accounts, s.Account), append(sections, s.Section), append(scopes, k.Scope)
-		credits, events, cycles = append(credits, int64(s.Credits)), append(events, s.Events), append(cycles, k.CycleStart)
-	}
-	// In the order of the key, so that concurrent writers of balances would not lock each other out.
-	rows, err := r.tx.Query(ctx, `WITH delta AS (
-			SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[]) AS d(account_id, section_id, scope_id, credits, events, cycle)
-		), up AS (
-			INSERT INTO balances AS b (account_id, scope_id, cycle_start, used, events)
-			SELECT account_id, scope_id, to_timestamp(cycle), credits, events FROM delta ORDER BY scope_id, cycle
-			ON CONFLICT (scope_id, cycle_start) DO UPDATE SET used = b.used + EXCLUDED.used, events = b.events + EXCLUDED.events
-			RETURNING scope_id, cycle_start, used, allocation)
-		SELECT d.account_id, d.section_id, d.scope_id, d.cycle, up.used, up.used - d.credits, up.allocation
-		FROM up JOIN delta d ON d.scope_id = up.scope_id AND to_timestamp(d.cycle) = up.cycle_start`,
-		accounts, sections, scopes, credits, events, cycles)
-	if err != nil {
-		return err
-	}
-	if r.touched, err = pgx.CollectRows(rows, scanTouched); err != nil {
-		return err
-	}
-	_, err = r.tx.Exec(ctx, `INSERT INTO fold_positions (offsets_id, next) SELECT * FROM unnest($1::bigint[], $2::bigint[])
-		ON CONFLICT (offsets_id) DO UPDATE SET next = EXCLUDED.next`, r.ids, r.next)
+	r.sums = adder.Sums
 	return err
 }

@@ -19,10 +19,9 @@ type turn struct {
 // rollover writes what scopes take with them into the next cycle, where the plan lets unused credits go on: when a cycle
 // has ended, and again when a late event or a correction charged it after that. The newest row of the ledger counts.
 func (r *round) rollover(ctx context.Context) error {
-	touchedCycles := make([]int64, 0, len(r.touched))
-	accounts := make([]int64, 0, len(r.touched))
-	for i := range r.touched {
-		accounts, touchedCycles = append(accounts, r.touched[i].account), append(touchedCycles, r.touched[i].cycle)
+	var accounts, cycles []int64
+	for tree := range r.charged() {
+		accounts, cycles = append(accounts, tree.Account), append(cycles, tree.CycleStart)
 	}
 	rows, err := r.tx.Query(ctx, `SELECT DISTINCT c.account_id, c.section_id, c.start_at, c.end_at, n.end_at FROM account_sections s
 		JOIN LATERAL (SELECT v.rollover FROM scope_plans sp JOIN budget_plan_versions v USING (plan_id)
@@ -31,7 +30,7 @@ func (r *round) rollover(ctx context.Context) error {
 		JOIN cycles n ON n.account_id = s.account_id AND n.section_id = s.section_id AND n.start_at = c.end_at
 		WHERE NOT EXISTS (SELECT FROM rollovers r WHERE r.account_id = s.account_id AND r.scope_id = s.root_scope_id AND r.to_cycle = n.start_at)
 			OR EXISTS (SELECT FROM unnest($2::bigint[], $3::bigint[]) t(account, cycle) WHERE t.account = c.account_id AND to_timestamp(t.cycle) = c.start_at)
-		ORDER BY c.start_at`, r.now, accounts, touchedCycles)
+		ORDER BY c.start_at`, r.now, accounts, cycles)
 	if err != nil {
 		return err
 	}
@@ -76,7 +75,7 @@ func (r *round) turn(ctx context.Context, t *turn) (changed bool, err error) {
 		return false, err
 	}
 	rows, err := r.tx.Query(ctx, `SELECT s.id, coalesce(b.used, 0), coalesce((SELECT amount FROM rollovers r WHERE r.account_id = s.account_id AND r.scope_id = s.id AND r.to_cycle = $4 ORDER BY id DESC LIMIT 1), -1)
-		FROM scopes s LEFT JOIN balances b ON b.scope_id = s.id AND b.cycle_start = $3 WHERE s.account_id = $1 AND s.section_id = $2`, t.account, t.section, t.start, t.end)
+		FROM scopes s LEFT JOIN balances b ON b.account_id = $1 AND b.section_id = $2 AND b.cycle_start = $3 AND b.scope_id = s.id WHERE s.account_id = $1 AND s.section_id = $2`, t.account, t.section, t.start, t.end)
 	if err != nil {
 		return false, err
 	}

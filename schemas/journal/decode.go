@@ -13,7 +13,7 @@ var ErrCorrupt = errors.New("corrupt journal body")
 
 // Decode reads the body of a row that begins at position from into b, reusing b's memory. An empty body (a loss) has no entries.
 func Decode(data []byte, from int64, b *Body) error {
-	b.Paths, b.Entries = b.Paths[:0], b.Entries[:0]
+	b.Paths, b.Entries, b.scopes = b.Paths[:0], b.Entries[:0], b.scopes[:0]
 	if len(data) == 0 {
 		return nil
 	}
@@ -96,10 +96,11 @@ func (b *Body) decodePaths(r *reader) error {
 		if m > uint64(len(r.data)) {
 			return fmt.Errorf("%w: %d scopes", ErrCorrupt, m)
 		}
-		p.Scopes = make([]int64, m)
-		for i := range p.Scopes {
-			p.Scopes[i] = int64(r.uvarint())
+		begin := len(b.scopes)
+		for range m {
+			b.scopes = append(b.scopes, int64(r.uvarint()))
 		}
+		p.Scopes = b.scopes[begin:len(b.scopes):len(b.scopes)]
 		b.Paths = append(b.Paths, p)
 	}
 	return nil

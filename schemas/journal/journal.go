@@ -81,4 +81,6 @@ type Origin struct {
 type Body struct {
 	Paths   []Path
 	Entries []Entry
+
+	scopes []int64 // what Decode made Paths of
 }
