@@ -146,7 +146,7 @@ func TestMeteringResolvesWhatWasApplied(t *testing.T) {
 		}
 	}
 	res := usage(func(*metering.Request) {})
-	start, end := f.Current().Cycle(res.AccountID, res.SectionID, now)
+	start, end := res.Cycle(now)
 	if now/1e6 < start || now/1e6 >= end {
 		t.Errorf("now is not in its cycle [%d, %d)", start, end)
 	}

@@ -166,7 +166,7 @@ func (d *Decider) keep(v Verdict, credits credit.Amount, cost credit.Cost) Verdi
 }
 
 func (d *Decider) path(micros int64) int {
-	start, _ := d.Snapshot.Cycle(d.result.AccountID, d.result.SectionID, micros)
+	start, _ := d.result.Cycle(micros)
 	key := pathKey{d.result.Path, start}
 	if i, ok := d.paths[key]; ok {
 		return i

@@ -23,7 +23,7 @@ const (
 
 // load reads what changed since old, or everything. It returns old itself when nothing did.
 func load(ctx context.Context, pool *pgxpool.Pool, old *Snapshot) (*Snapshot, error) {
-	next := &Snapshot{accounts: map[string]*account{}, byID: map[int64]*account{}}
+	next := &Snapshot{accounts: map[string]*account{}}
 	err := pgx.BeginTxFunc(ctx, pool, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}, func(tx pgx.Tx) error {
 		var since int64
 		if err := tx.QueryRow(ctx, `SELECT directory_version FROM deployment`).Scan(&next.Version); err != nil {
@@ -36,7 +36,6 @@ func load(ctx context.Context, pool *pgxpool.Pool, old *Snapshot) (*Snapshot, er
 			}
 			since = old.Version
 			maps.Copy(next.accounts, old.accounts)
-			maps.Copy(next.byID, old.byID)
 		}
 		l := loader{ctx: ctx, tx: tx, next: next}
 		l.platform()
@@ -149,7 +148,7 @@ func (l *loader) accounts(since int64) {
 	l.each(func() {
 		a := &account{id: id, key: key, suspended: state != "active", users: map[string]*user{}, identities: map[string][]identity{},
 			sections: map[string]*section{}, models: map[modelKey]*model{}, factors: map[int64][]factor{}}
-		l.account[id], l.next.accounts[key], l.next.byID[id] = a, a, a
+		l.account[id], l.next.accounts[key] = a, a
 		l.ids = append(l.ids, id)
 	}, `SELECT account_id, key, state FROM accounts WHERE version > $1`, []any{since}, &id, &key, &state)
 	if len(l.ids) == 0 {

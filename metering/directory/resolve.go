@@ -32,6 +32,8 @@ type Resolution struct {
 	Price    *price.Price
 	FactorID int64
 	Factor   price.Factor
+
+	section *section
 }
 
 // Resolve answers for the request's own time (contracts.md, Whom it charges).
@@ -43,25 +45,20 @@ func (s *Snapshot) Resolve(r *Request, out *Resolution) {
 		return
 	}
 	out.AccountID = a.id
-	sec := a.sections[r.Section]
-	if sec == nil {
+	at := a.place(r)
+	if at == nil {
 		out.reject(events.UnknownSection, "the account has no such section")
 		return
 	}
-	out.SectionID = sec.id
+	sec := at.section
+	out.SectionID, out.section = sec.id, sec
 	src := s.platform.sources[r.Source]
 	if src == nil || !src.sections[sec.id] || !src.allAccounts && !src.accounts[a.id] {
 		out.reject(events.SourceNotAllowed, "the source is not registered for this account and section")
 		return
 	}
 	out.Observe = src.observes
-	if a.suspended {
-		out.Flags |= events.AccountSuspended
-	}
-	if sec.off {
-		out.Flags |= events.SectionOff
-	}
-	out.whom(a, sec, r)
+	out.Path, out.UserID, out.Flags = at.path, at.userID, at.flags
 	if !r.NoModel {
 		s.price(a, sec, r, out)
 	}
@@ -69,48 +66,6 @@ func (s *Snapshot) Resolve(r *Request, out *Resolution) {
 
 func (out *Resolution) reject(reason events.Reason, detail string) {
 	out.Reason, out.Detail = reason, detail
-}
-
-// whom finds the path.
-func (out *Resolution) whom(a *account, sec *section, r *Request) {
-	team := sec.teams[r.Team]
-	if r.Team != "" && team == nil {
-		out.Flags |= events.TeamMismatch
-	}
-	u := a.user(r)
-	if u == nil {
-		if r.User == "" && team != nil {
-			out.Path = team.at(r.TimeMicros)
-			return
-		}
-		out.Path = sec.root
-		out.Flags |= events.Unattributed
-		return
-	}
-	out.UserID = u.id
-	if u.inactive {
-		out.Flags |= events.UserInactive
-	}
-	st := u.in(sec)
-	if st == nil || st.alone == nil {
-		out.Path = sec.root
-		out.Flags |= events.NoMembership
-		return
-	}
-	m := st.primary(r.TimeMicros)
-	if team != nil && (m == nil || m.team != team.scope) {
-		if in := st.member(team.scope, r.TimeMicros); in != nil {
-			m = in
-		} else {
-			out.Flags |= events.TeamMismatch
-		}
-	}
-	if m == nil {
-		out.Path = st.alone
-		out.Flags |= events.NoMembership
-		return
-	}
-	out.Path = m.lineage.at(r.TimeMicros)
 }
 
 // user is who has that key or external identity: of the event's source, else of whichever, if all say the same.
@@ -224,22 +179,21 @@ func factorAt(rows []factor, micros int64) (factor, bool) {
 	return f, f.from <= micros
 }
 
-// Cycle is the cycle of an account's section with the time (Unix µs) in it, in Unix seconds. The section must be the
-// account's; Resolve has said so.
-func (s *Snapshot) Cycle(accountID, sectionID, micros int64) (start, end int64) {
-	sec := s.byID[accountID].sections[s.platform.sections[sectionID]]
+// Cycle is the cycle of what was resolved with the time (Unix µs) in it, in Unix seconds.
+func (out *Resolution) Cycle(micros int64) (start, end int64) {
 	seconds := micros / 1e6
 	if micros < 0 && micros%1e6 != 0 {
 		seconds--
 	}
-	for i := len(sec.cycles) - 1; i >= 0; i-- {
-		if c := sec.cycles[i]; seconds >= c.start {
+	cycles := out.section.cycles
+	for i := len(cycles) - 1; i >= 0; i-- {
+		if c := cycles[i]; seconds >= c.start {
 			if seconds < c.end {
 				return c.start, c.end
 			}
 			break
 		}
 	}
-	from, to := sec.calendar.Containing(time.UnixMicro(micros))
+	from, to := out.section.calendar.Containing(time.UnixMicro(micros))
 	return from.Unix(), to.Unix()
 }

@@ -11,7 +11,6 @@ import (
 type Snapshot struct {
 	Version  int64 // deployment.directory_version
 	accounts map[string]*account
-	byID     map[int64]*account
 	platform platform
 }
 
@@ -68,6 +67,7 @@ type account struct {
 	sections   map[string]*section // by key
 	models     map[modelKey]*model
 	factors    map[int64][]factor
+	places     places
 }
 
 type user struct {
