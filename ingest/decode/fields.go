@@ -64,7 +64,9 @@ func (d *Decoder) text(field string, bytesMax int) string {
 	switch d.s.peek() {
 	case '"':
 		v := d.s.str()
-		d.checkText(field, v, bytesMax)
+		if !d.s.plain || len(v) > bytesMax {
+			d.checkText(field, v, bytesMax)
+		}
 		return v
 	case 'n':
 		if d.s.word("null") {
@@ -98,6 +100,9 @@ func (d *Decoder) checkText(field, v string, bytesMax int) {
 // integer reads an integer from 0 to 2⁵³, written without point or exponent.
 func (d *Decoder) integer(field string) (n int64, ok bool) {
 	c := d.s.peek()
+	if n, plain := d.s.digits(); plain {
+		return n, true
+	}
 	if c == 'n' && d.s.word("null") {
 		return 0, false
 	}
@@ -126,6 +131,9 @@ func (d *Decoder) duration(field string) int64 {
 	c := d.s.peek()
 	if c == 'n' && d.s.word("null") {
 		return 0
+	}
+	if n, plain := d.s.digits(); plain {
+		return n
 	}
 	if c >= '0' && c <= '9' {
 		text := d.s.number()

@@ -74,7 +74,7 @@ func (d *Decoder) open(rec *kgo.Record, want string, e *envelope) (mode, *Reject
 }
 
 func (d *Decoder) checkUTF8(value []byte) *Rejection {
-	if !utf8.Valid(value) {
+	if !d.s.plain && !utf8.Valid(value) {
 		return &Rejection{events.Malformed, "no valid UTF-8"}
 	}
 	return nil

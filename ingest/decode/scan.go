@@ -1,6 +1,8 @@
 package decode
 
 import (
+	"encoding/binary"
+	"math/bits"
 	"unicode/utf16"
 	"unicode/utf8"
 	"unsafe"
@@ -15,13 +17,40 @@ type scanner struct {
 	b       []byte
 	i       int
 	depth   int
+	plain   bool // all of b is printable ASCII without a backslash, so that a string ends at its next quote
 	bad     string
 	scratch []byte // of strings that had escapes; never grows during one text, so that they stay valid
 }
 
 func (s *scanner) reset(b []byte) {
-	s.b, s.i, s.depth, s.bad = b, 0, 0, ""
+	s.b, s.i, s.depth, s.bad, s.plain = b, 0, 0, "", isPlain(b)
 	s.scratch = s.scratch[:0]
+}
+
+// Eight bytes at a time: a word with the same byte in each place, and the top bits.
+const (
+	ones = 0x0101010101010101
+	tops = 0x8080808080808080
+)
+
+// zeros has the top bit of every byte of w set that is zero; bytes above the lowest of them may be set wrongly.
+func zeros(w uint64) uint64 { return (w - ones) &^ w & tops }
+
+// isPlain says whether every byte is printable ASCII and no backslash.
+func isPlain(b []byte) bool {
+	for ; len(b) >= 8; b = b[8:] {
+		w := binary.LittleEndian.Uint64(b)
+		control := (w - ' '*ones) &^ w
+		if (w|control|zeros(w^'\\'*ones))&tops != 0 {
+			return false
+		}
+	}
+	for _, c := range b {
+		if c < ' ' || c >= utf8.RuneSelf || c == '\\' {
+			return false
+		}
+	}
+	return true
 }
 
 func (s *scanner) fail(why string) {
@@ -33,6 +62,13 @@ func (s *scanner) fail(why string) {
 
 // peek is the next byte that is no white space, without passing it; 0 at the end.
 func (s *scanner) peek() byte {
+	if s.i < len(s.b) && s.b[s.i] > ' ' {
+		return s.b[s.i]
+	}
+	return s.peekSpace()
+}
+
+func (s *scanner) peekSpace() byte {
 	for ; s.i < len(s.b); s.i++ {
 		switch c := s.b[s.i]; c {
 		case ' ', '\t', '\n', '\r':
@@ -103,7 +139,17 @@ func (s *scanner) ended() bool {
 // str reads a string; the next byte is its quote.
 func (s *scanner) str() string {
 	start := s.i + 1
-	for i := start; i < len(s.b); i++ {
+	from := start
+	if s.plain {
+		for ; from+8 <= len(s.b); from += 8 {
+			if quote := zeros(binary.LittleEndian.Uint64(s.b[from:]) ^ '"'*ones); quote != 0 {
+				end := from + bits.TrailingZeros64(quote)/8
+				s.i = end + 1
+				return alias(s.b[start:end])
+			}
+		}
+	}
+	for i := from; i < len(s.b); i++ {
 		switch c := s.b[i]; {
 		case c == '"':
 			s.i = i + 1
@@ -206,6 +252,23 @@ func hex4(b []byte) (r rune) {
 		r = r<<4 | rune(c)
 	}
 	return r
+}
+
+// digits passes an integer that is written plainly (no sign, point or exponent) and has at most 15 digits; false, and nothing
+// passed, if what follows is anything else.
+func (s *scanner) digits() (n int64, ok bool) {
+	i := s.i
+	for ; i < len(s.b) && s.b[i]-'0' <= 9; i++ {
+		n = n*10 + int64(s.b[i]-'0')
+		if i-s.i >= 15 {
+			return 0, false
+		}
+	}
+	if i == s.i || i == len(s.b) || s.b[s.i] == '0' && i > s.i+1 || s.b[i] == '.' || s.b[i]|0x20 == 'e' {
+		return 0, false
+	}
+	s.i = i
+	return n, true
 }
 
 // number reads a number and returns its text.
