@@ -19,6 +19,7 @@ import (
 type usageRow struct {
 	entry   journal.Entry
 	path    journal.Path
+	scopes  []int64 // of the tree that it debits
 	place   place
 	event   events.Usage
 	arrived time.Time
@@ -89,8 +90,8 @@ func (w *Writer) usage(d *decode.Decoder, body *journal.Body, e *journal.Entry, 
 	}
 	if e.Decision.HasCharge() {
 		r.event.TimeMicros = e.TimeMicros
-		r.path = body.Paths[e.Charge.Path]
-		r.place = w.kinds.place(r.path.Scopes)
+		r.path, r.scopes = body.Paths[e.Charge.Path], body.Scopes(nil, &e.Charge)
+		r.place = w.kinds.place(r.scopes)
 	} else {
 		r.path.Account = e.Account
 		r.event.TimeMicros = plausible(r.event.TimeMicros, r.arrived)
@@ -108,7 +109,7 @@ func (w *Writer) guardrail(d *decode.Decoder, body *journal.Body, e *journal.Ent
 	if e.Decision.HasCharge() {
 		r.event.TimeMicros = e.TimeMicros
 		r.path = body.Paths[e.Charge.Path]
-		r.place = w.kinds.place(r.path.Scopes)
+		r.place = w.kinds.place(body.Scopes(nil, &e.Charge))
 	} else {
 		r.path.Account = e.Account
 		r.event.TimeMicros = plausible(r.event.TimeMicros, r.arrived)
@@ -151,6 +152,11 @@ func (w *Writer) prepare(ctx context.Context, bodies []*journal.Body, out *rows)
 		for i := range body.Paths {
 			scopes = append(scopes, body.Paths[i].Scopes...)
 			out.zones[body.Paths[i].Account] = time.UTC
+		}
+		for i := range body.Entries {
+			if id := body.Entries[i].Charge.Membership; id != 0 {
+				scopes = append(scopes, id)
+			}
 		}
 	}
 	if err := w.kinds.learn(ctx, w, scopes); err != nil {

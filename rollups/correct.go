@@ -18,8 +18,8 @@ func (w *Writer) corrections(ctx context.Context, bodies []*journal.Body, out *r
 			if !e.Decision.HasOrigin() {
 				continue
 			}
-			r := usageRow{entry: *e, path: body.Paths[e.Charge.Path]}
-			r.place = w.kinds.place(r.path.Scopes)
+			r := usageRow{entry: *e, path: body.Paths[e.Charge.Path], scopes: body.Scopes(nil, &e.Charge)}
+			r.place = w.kinds.place(r.scopes)
 			if err := w.original(ctx, e.Origin, &r); err != nil {
 				return err
 			}

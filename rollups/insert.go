@@ -132,7 +132,7 @@ func (r *usageRow) addTo(quarters, days, users map[dims]*sums, zones map[int64]*
 	local := time.Unix(at, 0).In(zones[r.path.Account])
 	d.bucket = time.Date(local.Year(), local.Month(), local.Day(), 0, 0, 0, 0, time.UTC).Unix()
 	r.add(days, d)
-	r.add(users, dims{account: d.account, section: d.section, bucket: d.bucket, user: r.path.UserScope, model: d.model})
+	r.add(users, dims{account: d.account, section: d.section, bucket: d.bucket, user: r.entry.Charge.User, model: d.model})
 }
 
 func (r *usageRow) add(to map[dims]*sums, d dims) {
@@ -183,8 +183,8 @@ func (r *usageRow) values(log int64) []any {
 		quantities[i] = r.sign() * n
 	}
 	return []any{uint64(log), uint64(e.Position), e.Decision.String(), e.Reason.String(), time.UnixMicro(u.TimeMicros), r.arrived,
-		uint64(r.path.Account), uint64(r.path.Section), uint64(r.place.organization), uint64(r.place.team), uint64(r.place.membership), uint64(r.path.UserScope),
-		unsigned(r.path.Scopes), time.Unix(r.path.CycleStart, 0), uint64(c.Model), uint64(c.Price), uint64(c.Factor), uint32(c.Flags), credits(c.Credits), cost(c.Cost),
+		uint64(r.path.Account), uint64(r.path.Section), uint64(r.place.organization), uint64(r.place.team), uint64(r.place.membership), uint64(e.Charge.User),
+		unsigned(r.scopes), time.Unix(r.path.CycleStart, 0), uint64(c.Model), uint64(c.Price), uint64(c.Factor), uint32(c.Flags), credits(c.Credits), cost(c.Cost),
 		u.ID, u.Source, u.User, u.Team, u.Model, u.Agent, u.Tool, u.Operation, u.Status, quantities, u.LatencyMS, u.CostUSD, u.Reservation, u.TraceID, u.Labels, u.Attributes}
 }
 
@@ -192,7 +192,7 @@ func (r *usageRow) values(log int64) []any {
 func (r *guardrailRow) values(log int64) []any {
 	e, g := &r.entry, &r.event
 	return []any{uint64(log), uint64(e.Position), e.Decision.String(), e.Reason.String(), time.UnixMicro(g.TimeMicros), r.arrived,
-		uint64(r.path.Account), uint64(r.path.Section), uint64(r.place.organization), uint64(r.place.team), uint64(r.path.UserScope),
+		uint64(r.path.Account), uint64(r.path.Section), uint64(r.place.organization), uint64(r.place.team), uint64(e.Charge.User),
 		g.ID, g.Source, g.User, g.Team, g.Agent, g.Model, g.Guardrail, g.GuardrailVersion, g.Rule, g.Category, g.Stage, g.Action, g.Outcome, g.Severity,
 		g.Confidence, g.MatchCount, g.LatencyMS, g.SampleHash, g.RequestID, g.TraceID, g.Attributes}
 }

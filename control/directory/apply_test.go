@@ -141,7 +141,7 @@ func TestMeteringResolvesWhatWasApplied(t *testing.T) {
 		got := usage(c.change)
 		if got.Reason != c.reason || got.Flags != c.flags {
 			t.Errorf("%s: %v %q, flags %v", name, got.Reason, got.Detail, got.Flags)
-		} else if got.Path != nil && (len(got.Path.Scopes) != c.scopes || (got.Path.UserScope != 0) != c.user) {
+		} else if got.Path != nil && (depth(&got) != c.scopes || (got.User != 0) != c.user) {
 			t.Errorf("%s: %+v", name, got.Path)
 		}
 	}
@@ -157,9 +157,18 @@ func TestMeteringResolvesWhatWasApplied(t *testing.T) {
 		t.Fatal(err)
 	}
 	sales := func(micros int64) int {
-		return len(usage(func(r *metering.Request) { r.User, r.Team, r.TimeMicros = "u-4", "sales", micros }).Path.Scopes)
+		got := usage(func(r *metering.Request) { r.User, r.Team, r.TimeMicros = "u-4", "sales", micros })
+		return depth(&got)
 	}
 	if before, after := sales(now), sales(time.Now().Add(time.Second).UnixMicro()); before != 3 || after != 2 {
 		t.Errorf("a move: before it %d scopes, after it %d", before, after)
 	}
+}
+
+// depth is how many scopes of the tree are charged.
+func depth(r *metering.Resolution) int {
+	if r.Member != 0 {
+		return len(r.Path.Scopes) + 1
+	}
+	return len(r.Path.Scopes)
 }

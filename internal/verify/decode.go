@@ -66,12 +66,13 @@ func (c *column) bytes(n int) []byte {
 	return b
 }
 
-// decode reads a body by the description of version 1.
+// decode reads a body by the description of versions 1 and 2.
 func decode(body []byte, from int64) ([]decision, error) {
 	if len(body) == 0 {
 		return nil, nil
 	}
-	if body[0] != 1 {
+	version := body[0]
+	if version != 1 && version != 2 {
 		return nil, errBody
 	}
 	whole := column{b: body[1:]}
@@ -84,7 +85,7 @@ func decode(body []byte, from int64) ([]decision, error) {
 		cols[i].b = whole.bytes(int(n))
 	}
 	kinds, positions, identities, times, paths, charges, reasons, homes, origins := &cols[0], &cols[1], &cols[2], &cols[3], &cols[4], &cols[5], &cols[6], &cols[7], &cols[8]
-	known := decodePaths(paths)
+	known := decodePaths(paths, version)
 	out := make([]decision, 0, len(kinds.b))
 	at, micros := from-1, int64(0)
 	for _, kind := range kinds.b {
@@ -101,6 +102,9 @@ func decode(body []byte, from int64) ([]decision, error) {
 				return nil, errBody
 			}
 			d.path = &known[p]
+			if version > 1 {
+				d.path = d.path.below(charges.unsigned(), charges.signed())
+			}
 			d.model, d.price, d.factor, d.flags = charges.unsigned(), charges.unsigned(), charges.unsigned(), charges.unsigned()
 			d.credits, d.costs = charges.signed(), charges.signed()
 		case quarantined:
@@ -121,14 +125,28 @@ func decode(body []byte, from int64) ([]decision, error) {
 	return out, nil
 }
 
-func decodePaths(c *column) []path {
+// below is the path with a membership and the user's row, which is given as its distance from the membership; 0 is none.
+func (p *path) below(membership, toUser int64) *path {
+	q := *p
+	q.user = membership + toUser
+	if membership != 0 {
+		q.scopes = append(q.scopes[:len(q.scopes):len(q.scopes)], membership)
+	}
+	return &q
+}
+
+func decodePaths(c *column, version byte) []path {
 	n := c.unsigned()
 	var out []path
 	for range n {
 		if c.bad {
 			return nil
 		}
-		p := path{account: c.unsigned(), section: c.unsigned(), user: c.unsigned(), cycle: c.signed()}
+		p := path{account: c.unsigned(), section: c.unsigned()}
+		if version == 1 {
+			p.user = c.unsigned()
+		}
+		p.cycle = c.signed()
 		for range c.unsigned() {
 			if c.bad {
 				return nil

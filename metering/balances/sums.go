@@ -49,19 +49,25 @@ func (s Sums) Of(tree TreeKey, scope int64) Sum {
 
 func (s Sums) add(tree TreeKey, scope int64, sum Sum) error {
 	key, slot := PageOf(tree, scope)
+	return s.page(key)[slot].add(sum)
+}
+
+func (s Sums) page(key PageKey) *Page {
 	p := s[key]
 	if p == nil {
 		p = &Page{}
 		s[key] = p
 	}
-	return p[slot].add(sum)
+	return p
 }
 
-// Adder adds up journal bodies. It adds by path first, and spreads a path's sum over its scopes once a body. The zero value
-// has no sums; make it with NewAdder.
+// Adder adds up journal bodies. What members of a team share is added up by path first, and spread over the path's scopes
+// once a body. Make it with NewAdder.
 type Adder struct {
 	Sums   Sums
 	byPath []Sum // of the body at hand
+	key    PageKey
+	page   *Page // the page of key: neighbours come together
 }
 
 // NewAdder returns an adder that has added nothing.
@@ -85,31 +91,38 @@ func (a *Adder) Add(b *journal.Body) error {
 		default:
 			continue
 		}
-		if err := a.byPath[e.Charge.Path].add(Sum{credit.Amount(e.Charge.Credits), events}); err != nil {
+		sum := Sum{credit.Amount(e.Charge.Credits), events}
+		if err := a.byPath[e.Charge.Path].add(sum); err != nil {
+			return err
+		}
+		p := &b.Paths[e.Charge.Path]
+		tree := TreeKey{p.Account, p.Section, p.CycleStart}
+		if err := a.scope(tree, e.Charge.Membership, sum); err != nil {
+			return err
+		}
+		if err := a.scope(tree, e.Charge.User, sum); err != nil {
 			return err
 		}
 	}
 	for i := range b.Paths {
-		if a.byPath[i] == (Sum{}) {
-			continue
-		}
-		if err := a.spread(&b.Paths[i], a.byPath[i]); err != nil {
-			return err
+		p := &b.Paths[i]
+		for _, scope := range p.Scopes {
+			if err := a.scope(TreeKey{p.Account, p.Section, p.CycleStart}, scope, a.byPath[i]); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
 }
 
-// spread adds a sum to every scope of a path, and to the user's row.
-func (a *Adder) spread(p *journal.Path, sum Sum) error {
-	tree := TreeKey{p.Account, p.Section, p.CycleStart}
-	for _, scope := range p.Scopes {
-		if err := a.Sums.add(tree, scope, sum); err != nil {
-			return err
-		}
-	}
-	if p.UserScope == 0 {
+// scope adds to one scope; 0 is none.
+func (a *Adder) scope(tree TreeKey, scope int64, sum Sum) error {
+	if scope == 0 || sum == (Sum{}) {
 		return nil
 	}
-	return a.Sums.add(tree, p.UserScope, sum)
+	key, slot := PageOf(tree, scope)
+	if a.page == nil || key != a.key {
+		a.key, a.page = key, a.Sums.page(key)
+	}
+	return a.page[slot].add(sum)
 }

@@ -15,6 +15,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/alchemi/cockpit/metering/credit"
@@ -132,7 +133,7 @@ func (c *Corrector) row(ctx context.Context, r Request, lease *journal.Lease, ch
 		if err != nil {
 			return fmt.Errorf("the charge at %d of log %d: %w", old.at.Position, old.at.OffsetsID, err)
 		}
-		if next == old.entry.Charge && samePath(&path, &old.path) {
+		if next == old.entry.Charge && slices.Equal(path.Scopes, old.path.Scopes) {
 			continue
 		}
 		s.Corrected++
@@ -173,7 +174,7 @@ func (c *Corrector) decide(r Request, old *last, u *events.Usage) (next body.Cha
 	}
 	if r.What == Whom {
 		next.Flags = res.Flags
-		path.UserScope, path.Scopes = res.Path.UserScope, res.Path.Scopes
+		path.Scopes, next.Membership, next.User = res.Path.Scopes, res.Member, res.User
 		return next, path, nil
 	}
 	var credits credit.Amount
@@ -188,16 +189,4 @@ func (c *Corrector) decide(r Request, old *last, u *events.Usage) (next body.Cha
 	}
 	next.Credits, next.Cost = int64(credits), int64(cost)
 	return next, path, err
-}
-
-func samePath(a, b *body.Path) bool {
-	if a.UserScope != b.UserScope || len(a.Scopes) != len(b.Scopes) {
-		return false
-	}
-	for i := range a.Scopes {
-		if a.Scopes[i] != b.Scopes[i] {
-			return false
-		}
-	}
-	return true
 }

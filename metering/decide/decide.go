@@ -159,7 +159,7 @@ func (d *Decider) keep(v Verdict, credits credit.Amount, cost credit.Cost) Verdi
 		panic("BUG: an identity that the window did not contain was not fresh")
 	}
 	v.Entry.Charge = journal.Charge{
-		Path: d.path(v.Entry.TimeMicros), Model: d.result.ModelID, Price: d.result.PriceID, Factor: d.result.FactorID,
+		Path: d.path(v.Entry.TimeMicros), Membership: d.result.Member, User: d.result.User, Model: d.result.ModelID, Price: d.result.PriceID, Factor: d.result.FactorID,
 		Flags: d.result.Flags, Credits: int64(credits), Cost: int64(cost),
 	}
 	return v
@@ -173,9 +173,7 @@ func (d *Decider) path(micros int64) int {
 	}
 	i := len(d.body.Paths)
 	d.paths[key] = i
-	p := d.result.Path
-	d.body.Paths = append(d.body.Paths, journal.Path{Account: d.result.AccountID, Section: d.result.SectionID,
-		UserScope: p.UserScope, CycleStart: start, Scopes: p.Scopes})
+	d.body.Paths = append(d.body.Paths, journal.Path{Account: d.result.AccountID, Section: d.result.SectionID, CycleStart: start, Scopes: d.result.Path.Scopes})
 	return i
 }
 

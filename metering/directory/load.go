@@ -229,19 +229,17 @@ func (l *loader) scopes(args []any) {
 		user    int64
 	}
 	var memberships []node
-	userScopes := map[[2]int64]int64{} // by user and section
 	l.each(func() {
 		at := [2]int64{accountID, sectionID}
 		sec := l.section[at]
 		switch {
 		case sec == nil:
 		case kind == "team":
-			sec.teams[key] = &lineage{scope: id, steps: l.trees[at].to(id, 0)}
+			sec.teams[key] = &lineage{scope: id, steps: l.trees[at].to(id)}
 		case kind == "membership":
 			memberships = append(memberships, node{sec, l.trees[at], id, userID})
 		case kind == "user":
-			userScopes[[2]int64{userID, sectionID}] = id
-			l.user[userID].entering(sec).alone = &Path{UserScope: id, Scopes: sec.root.Scopes}
+			l.user[userID].entering(sec).scope = id
 		}
 	}, `SELECT account_id, section_id, id, kind, coalesce(key, ''), coalesce(user_id, 0) FROM scopes WHERE account_id`+ofThese+` ORDER BY id`,
 		args, &accountID, &sectionID, &id, &kind, &key, &userID)
@@ -252,8 +250,7 @@ func (l *loader) scopes(args []any) {
 		}
 		end := links[len(links)-1]
 		st := l.user[n.user].entering(n.section)
-		st.memberships = append(st.memberships, &membership{id: n.id, team: end.parent, to: end.to,
-			lineage: lineage{scope: n.id, steps: n.tree.to(n.id, userScopes[[2]int64{n.user, n.section.id}])}})
+		st.memberships = append(st.memberships, &membership{id: n.id, team: end.parent, to: end.to, above: lineage{scope: n.id, steps: n.tree.above(links)}})
 	}
 	l.each(func() {
 		st := l.user[userID].entering(l.section[[2]int64{accountID, sectionID}])
@@ -262,20 +259,26 @@ func (l *loader) scopes(args []any) {
 		args, &accountID, &sectionID, &userID, &id, &from, &to)
 }
 
-// to is a scope's paths from the root over time, with the user's row on each.
-func (t *tree) to(scope, user int64) []step {
-	if user == 0 {
-		if known := t.paths[scope]; known != nil {
-			return known
+// to is a scope's paths from the root over time.
+func (t *tree) to(scope int64) []step {
+	if known := t.paths[scope]; known != nil {
+		return known
+	}
+	steps := []step{{path: &Path{Scopes: []int64{scope}}}} // the root
+	if links := t.parents[scope]; len(links) > 0 {
+		steps = t.above(links)
+		for i := range steps {
+			steps[i].path = &Path{Scopes: append(slices.Clone(steps[i].path.Scopes), scope)}
 		}
 	}
-	links := t.parents[scope]
-	if len(links) == 0 { // the root
-		return []step{{from: 0, path: &Path{Scopes: []int64{scope}, UserScope: user}}}
-	}
-	var steps []step
+	t.paths[scope] = steps
+	return steps
+}
+
+// above is the paths of whom the links name as parents, over time.
+func (t *tree) above(links []link) (steps []step) {
 	for _, link := range links {
-		for j, above := range t.to(link.parent, 0) {
+		for j, above := range t.to(link.parent) {
 			if above.from >= link.to {
 				break
 			}
@@ -287,11 +290,8 @@ func (t *tree) to(scope, user int64) []step {
 			if len(steps) > 0 && steps[len(steps)-1].from >= from {
 				steps = steps[:len(steps)-1]
 			}
-			steps = append(steps, step{from: from, path: &Path{UserScope: user, Scopes: append(slices.Clone(above.path.Scopes), scope)}})
+			steps = append(steps, step{from: from, path: above.path})
 		}
-	}
-	if user == 0 {
-		t.paths[scope] = steps
 	}
 	return steps
 }

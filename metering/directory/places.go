@@ -15,6 +15,8 @@ type place struct {
 	key      string
 	section  *section
 	path     *Path
+	member   int64 // the membership's scope; 0: none
+	user     int64 // the user's row in the section; 0: none
 	userID   int64
 	flags    events.Flag
 	from, to int64 // Unix µs; [from, to)
@@ -165,16 +167,16 @@ func (n *place) resolve(a *account, r *Request) {
 		n.flags |= events.UserInactive
 	}
 	st := u.in(n.section)
-	if st == nil || st.alone == nil {
+	if st == nil || st.scope == 0 {
 		n.path = n.section.root
 		n.flags |= events.NoMembership
 		return
 	}
-	n.member(st, team, r.TimeMicros)
+	n.belongs(st, team, r.TimeMicros)
 }
 
-// member takes the membership that is charged.
-func (n *place) member(st *standing, team *lineage, micros int64) {
+// belongs takes the membership that is charged.
+func (n *place) belongs(st *standing, team *lineage, micros int64) {
 	for _, p := range st.primaries {
 		n.until(micros, p.from)
 	}
@@ -189,12 +191,14 @@ func (n *place) member(st *standing, team *lineage, micros int64) {
 			n.flags |= events.TeamMismatch
 		}
 	}
+	n.user = st.scope
 	if m == nil {
-		n.path = st.alone
+		n.path = n.section.root
 		n.flags |= events.NoMembership
 		return
 	}
-	n.along(&m.lineage, micros)
+	n.member = m.id
+	n.along(&m.above, micros)
 }
 
 func (n *place) along(l *lineage, micros int64) {

@@ -29,9 +29,9 @@ func somebody(t *rapid.T) *account {
 		l := steps(key, int64(10+i))
 		sec.teams[key] = &l
 	}
-	st := &standing{section: sec, alone: &Path{UserScope: 5, Scopes: []int64{1}}}
+	st := &standing{section: sec, scope: 5}
 	for i, to := range times("ends", 3) {
-		st.memberships = append(st.memberships, &membership{id: int64(i), team: int64(10 + i%2), to: to, lineage: steps(fmt.Sprint("m", i), int64(20+i))})
+		st.memberships = append(st.memberships, &membership{id: int64(i), team: int64(10 + i%2), to: to, above: steps(fmt.Sprint("m", i), int64(20+i))})
 	}
 	for i, from := range times("primaries", 3) {
 		st.primaries = append(st.primaries, primary{from: from, to: math.MaxInt64, membership: int64(i % len(st.memberships))})
@@ -56,7 +56,7 @@ func TestPlacesAreAsFoundAnew(t *testing.T) {
 			got := a.place(r)
 			want := place{section: a.sections["s"], from: math.MinInt64, to: math.MaxInt64}
 			want.resolve(a, r)
-			if got.path != want.path || got.userID != want.userID || got.flags != want.flags {
+			if got.path != want.path || got.member != want.member || got.user != want.user || got.userID != want.userID || got.flags != want.flags {
 				t.Fatalf("%+v: remembered %+v, anew %+v", r, got, want)
 			}
 		}

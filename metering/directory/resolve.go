@@ -23,6 +23,8 @@ type Resolution struct {
 	UserID    int64
 	Observe   bool // the source only observes
 	Path      *Path
+	Member    int64 // the membership's scope below the path; 0: none
+	User      int64 // the user's row; 0: none
 	Flags     events.Flag
 
 	ModelID  int64
@@ -58,7 +60,7 @@ func (s *Snapshot) Resolve(r *Request, out *Resolution) {
 		return
 	}
 	out.Observe = src.observes
-	out.Path, out.UserID, out.Flags = at.path, at.userID, at.flags
+	out.Path, out.Member, out.User, out.UserID, out.Flags = at.path, at.member, at.user, at.userID, at.flags
 	if !r.NoModel {
 		s.price(a, sec, r, out)
 	}

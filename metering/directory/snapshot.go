@@ -81,7 +81,7 @@ type standing struct {
 	section     *section
 	memberships []*membership
 	primaries   []primary
-	alone       *Path // without a membership: the account and the user's row
+	scope       int64 // the user's row in the section
 }
 
 // in is the user's standing in a section; nil if there is none.
@@ -113,7 +113,7 @@ type identity struct {
 // section is an account's part in a section.
 type section struct {
 	id       int64
-	root     *Path // of usage of nobody
+	root     *Path // the account alone
 	off      bool
 	teams    map[string]*lineage
 	cycles   []cycle
@@ -129,13 +129,13 @@ type primary struct {
 
 // membership is a user's place below one parent.
 type membership struct {
-	id      int64
-	team    int64 // its parent's scope now or when it ended
-	to      int64
-	lineage lineage
+	id    int64
+	team  int64 // its parent's scope now or when it ended
+	to    int64
+	above lineage // its parent's
 }
 
-// lineage is a scope's path to the root over time.
+// lineage is a scope's path from the root over time; of a membership, its parent's.
 type lineage struct {
 	scope int64
 	steps []step // ascending; the first holds for earlier times as well
@@ -146,10 +146,10 @@ type step struct {
 	path *Path
 }
 
-// Path is whom a charge debits: Scopes from the account's root down, and the user's row, 0 for none.
+// Path is the scopes from the account's root down to whom usage without a user charges: an account, organization or team.
+// Its members share it.
 type Path struct {
-	UserScope int64
-	Scopes    []int64
+	Scopes []int64
 }
 
 func (l *lineage) at(micros int64) *Path {

@@ -13,7 +13,7 @@ var ErrCorrupt = errors.New("corrupt journal body")
 
 // Decode reads the body of a row that begins at position from into b, reusing b's memory. An empty body (a loss) has no entries.
 func Decode(data []byte, from int64, b *Body) error {
-	b.Paths, b.Entries, b.scopes = b.Paths[:0], b.Entries[:0], b.scopes[:0]
+	b.Paths, b.Entries, b.scopes, b.users = b.Paths[:0], b.Entries[:0], b.scopes[:0], b.users[:0]
 	if len(data) == 0 {
 		return nil
 	}
@@ -21,7 +21,8 @@ func Decode(data []byte, from int64, b *Body) error {
 	if err := split(data, &cols); err != nil {
 		return err
 	}
-	if err := b.decodePaths(&cols[colPaths]); err != nil {
+	version := data[0]
+	if err := b.decodePaths(&cols[colPaths], version); err != nil {
 		return err
 	}
 	last, lastTime := from-1, int64(0)
@@ -35,9 +36,12 @@ func Decode(data []byte, from int64, b *Body) error {
 		if en.Decision.HasCharge() {
 			lastTime += cols[colTimes].varint()
 			en.TimeMicros = lastTime
-			en.Charge = cols[colCharges].charge()
+			en.Charge = cols[colCharges].charge(version)
 			if en.Charge.Path >= len(b.Paths) {
 				return fmt.Errorf("%w: path %d of %d", ErrCorrupt, en.Charge.Path, len(b.Paths))
+			}
+			if version == 1 {
+				en.Charge.User = b.users[en.Charge.Path]
 			}
 		}
 		en.decodeRest(&cols)
@@ -67,7 +71,7 @@ func (en *Entry) decodeRest(cols *[columns]reader) {
 }
 
 func split(data []byte, cols *[columns]reader) error {
-	if data[0] != Version {
+	if data[0] != Version && data[0] != 1 {
 		return fmt.Errorf("%w: version %d", ErrCorrupt, data[0])
 	}
 	data = data[1:]
@@ -85,13 +89,17 @@ func split(data []byte, cols *[columns]reader) error {
 	return nil
 }
 
-func (b *Body) decodePaths(r *reader) error {
+func (b *Body) decodePaths(r *reader, version byte) error {
 	n := r.uvarint()
 	if n > uint64(len(r.data)) {
 		return fmt.Errorf("%w: %d paths", ErrCorrupt, n)
 	}
 	for range n {
-		p := Path{Account: int64(r.uvarint()), Section: int64(r.uvarint()), UserScope: int64(r.uvarint()), CycleStart: r.varint()}
+		p := Path{Account: int64(r.uvarint()), Section: int64(r.uvarint())}
+		if version == 1 {
+			b.users = append(b.users, int64(r.uvarint()))
+		}
+		p.CycleStart = r.varint()
 		m := r.uvarint()
 		if m > uint64(len(r.data)) {
 			return fmt.Errorf("%w: %d scopes", ErrCorrupt, m)
@@ -142,9 +150,14 @@ func (r *reader) bytes(n int) []byte {
 	return b
 }
 
-func (r *reader) charge() Charge {
-	return Charge{
-		Path: int(r.uvarint() & 0x7fffffff), Model: int64(r.uvarint()), Price: int64(r.uvarint()), Factor: int64(r.uvarint()),
-		Flags: events.Flag(r.uvarint()), Credits: r.varint(), Cost: r.varint(),
+func (r *reader) charge(version byte) (c Charge) {
+	c.Path = int(r.uvarint() & 0x7fffffff)
+	if version > 1 {
+		c.Membership = int64(r.uvarint())
+		c.User = c.Membership + r.varint()
 	}
+	c.Model, c.Price, c.Factor = int64(r.uvarint()), int64(r.uvarint()), int64(r.uvarint())
+	c.Flags = events.Flag(r.uvarint())
+	c.Credits, c.Cost = r.varint(), r.varint()
+	return c
 }

@@ -3,9 +3,9 @@ package journal
 import "encoding/binary"
 
 // Version is the format that Append writes.
-const Version = 1
+const Version = 2
 
-// number of columns of a version 1 body.
+// number of columns of a body.
 const columns = 9
 
 // Encoder appends bodies, keeping its column buffers from one to the next. The zero value is ready; it is not safe for concurrent use.
@@ -73,9 +73,13 @@ func (e *Encoder) rest(en *Entry) {
 
 func (e *Encoder) charge(c *Charge) {
 	b := e.column[colCharges]
-	for _, v := range [...]int64{int64(c.Path), c.Model, c.Price, c.Factor, int64(c.Flags)} {
-		b = binary.AppendUvarint(b, uint64(v))
-	}
+	b = binary.AppendUvarint(b, uint64(c.Path))
+	b = binary.AppendUvarint(b, uint64(c.Membership))
+	b = binary.AppendVarint(b, c.User-c.Membership)
+	b = binary.AppendUvarint(b, uint64(c.Model))
+	b = binary.AppendUvarint(b, uint64(c.Price))
+	b = binary.AppendUvarint(b, uint64(c.Factor))
+	b = binary.AppendUvarint(b, uint64(c.Flags))
 	b = binary.AppendVarint(b, c.Credits)
 	e.column[colCharges] = binary.AppendVarint(b, c.Cost)
 }
@@ -86,7 +90,6 @@ func (e *Encoder) paths(paths []Path) {
 		p := &paths[i]
 		b = binary.AppendUvarint(b, uint64(p.Account))
 		b = binary.AppendUvarint(b, uint64(p.Section))
-		b = binary.AppendUvarint(b, uint64(p.UserScope))
 		b = binary.AppendVarint(b, p.CycleStart)
 		b = binary.AppendUvarint(b, uint64(len(p.Scopes)))
 		for _, s := range p.Scopes {

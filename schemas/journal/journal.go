@@ -38,24 +38,26 @@ func (d Decision) String() string {
 	return ""
 }
 
-// Path is whom a charge debits, and in which cycle: Scopes from the account's root down, and the user's row beside the tree.
+// Path is where in the tree a charge debits, and in which cycle: Scopes from the account's root down to the parent of the
+// membership. Members of a team share it, so that a body has few.
 type Path struct {
 	Account    int64
 	Section    int64
-	UserScope  int64 // 0: none
 	CycleStart int64 // Unix seconds
 	Scopes     []int64
 }
 
 // Charge is the metering of one event. Credits are micro-credits (10⁻⁶), Cost is 10⁻¹² USD; both are negative in a reversal.
 type Charge struct {
-	Path    int // index into Body.Paths
-	Model   int64
-	Price   int64 // model_prices row; 0 where the model is free, the cost reported, or nothing is charged
-	Factor  int64 // credits_factors row
-	Flags   events.Flag
-	Credits int64
-	Cost    int64
+	Path       int   // index into Body.Paths
+	Membership int64 // the scope below the path that is debited as well; 0: none
+	User       int64 // the user's scope, which is beside the tree and debited too; 0: none
+	Model      int64
+	Price      int64 // model_prices row; 0 where the model is free, the cost reported, or nothing is charged
+	Factor     int64 // credits_factors row
+	Flags      events.Flag
+	Credits    int64
+	Cost       int64
 }
 
 // Entry is one event's decision.
@@ -83,4 +85,14 @@ type Body struct {
 	Entries []Entry
 
 	scopes []int64 // what Decode made Paths of
+	users  []int64 // of a body of version 1, by path
+}
+
+// Scopes appends the scopes of the tree that a charge of the body debits, from the account's root down.
+func (b *Body) Scopes(to []int64, c *Charge) []int64 {
+	to = append(to, b.Paths[c.Path].Scopes...)
+	if c.Membership != 0 {
+		to = append(to, c.Membership)
+	}
+	return to
 }

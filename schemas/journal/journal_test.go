@@ -1,6 +1,7 @@
 package journal_test
 
 import (
+	"encoding/hex"
 	"errors"
 	"reflect"
 	"testing"
@@ -15,8 +16,7 @@ func bodies(t *rapid.T, from int64) journal.Body {
 	for range rapid.IntRange(1, 4).Draw(t, "paths") {
 		b.Paths = append(b.Paths, journal.Path{
 			Account: rapid.Int64Min(1).Draw(t, "account"), Section: rapid.Int64Min(1).Draw(t, "section"),
-			UserScope: rapid.Int64Min(0).Draw(t, "user"), CycleStart: rapid.Int64().Draw(t, "cycle"),
-			Scopes: rapid.SliceOfN(rapid.Int64Min(1), 1, 5).Draw(t, "scopes"),
+			CycleStart: rapid.Int64().Draw(t, "cycle"), Scopes: rapid.SliceOfN(rapid.Int64Min(1), 1, 5).Draw(t, "scopes"),
 		})
 	}
 	position := from - 1
@@ -26,7 +26,8 @@ func bodies(t *rapid.T, from int64) journal.Body {
 		copy(e.Identity[:], rapid.SliceOfN(rapid.Byte(), 16, 16).Draw(t, "identity"))
 		if e.Decision.HasCharge() {
 			e.TimeMicros = rapid.Int64Range(-1<<60, 1<<60).Draw(t, "time")
-			e.Charge = journal.Charge{Path: rapid.IntRange(0, len(b.Paths)-1).Draw(t, "path"), Model: 7, Price: 8, Factor: 9,
+			e.Charge = journal.Charge{Path: rapid.IntRange(0, len(b.Paths)-1).Draw(t, "path"),
+				Membership: rapid.Int64Min(0).Draw(t, "membership"), User: rapid.Int64Min(0).Draw(t, "user"), Model: 7, Price: 8, Factor: 9,
 				Flags: events.Flag(rapid.IntRange(0, 63).Draw(t, "flags")), Credits: rapid.Int64().Draw(t, "credits"), Cost: rapid.Int64().Draw(t, "cost")}
 		}
 		switch {
@@ -64,6 +65,28 @@ func TestDecodeGivesBackWhatWasEncoded(t *testing.T) {
 			t.Fatalf("a body cut at %d of %d bytes: %v", cut, len(data), err)
 		}
 	})
+}
+
+// What was written before memberships left the paths says the same.
+func TestVersion1IsRead(t *testing.T) {
+	t.Parallel()
+	const written = "010201020201002001020000000000000000000000000000010200000000000000000000000000000880e0bca6b8cbaf06" +
+		"0d01010209e0cbb3ae0d0303040809000506070190a10f05000000"
+	data, err := hex.DecodeString(written)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var b journal.Body
+	if err := journal.Decode(data, 5, &b); err != nil {
+		t.Fatal(err)
+	}
+	first := journal.Entry{Decision: journal.Charged, Position: 6, Identity: [16]byte{1, 2}, TimeMicros: 1793500000000000,
+		Charge: journal.Charge{User: 9, Model: 5, Price: 6, Factor: 7, Flags: 1, Credits: 125000, Cost: -3}}
+	second := journal.Entry{Decision: journal.Duplicate, Position: 7, Identity: [16]byte{1, 2}}
+	path := journal.Path{Account: 1, Section: 2, CycleStart: 1793487600, Scopes: []int64{3, 4, 8}}
+	if !reflect.DeepEqual(b.Entries, []journal.Entry{first, second}) || !reflect.DeepEqual(b.Paths, []journal.Path{path}) {
+		t.Errorf("got %+v", b)
+	}
 }
 
 func FuzzDecode(f *testing.F) {
