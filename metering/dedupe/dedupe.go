@@ -2,6 +2,7 @@ package dedupe
 
 import (
 	"errors"
+	"slices"
 	"time"
 )
 
@@ -21,8 +22,11 @@ type Window struct {
 	count   int
 	clock   int64 // the newest record's timestamp, Unix µs
 	hours   map[int64]*hour
-	last    *hour // of the last call: events come in runs of one hour
+	list    []*hour // the same hours
+	last    *hour   // of the last call: events come in runs of one hour
 	lastID  int64
+	absent  Hash // what Contains did not find, if missed: until something else is asked
+	missed  bool
 	touched uint64 // keeps what touch reads
 }
 
@@ -38,7 +42,7 @@ func (w *Window) Close() {
 		h.close()
 	}
 	clear(w.hours)
-	w.last, w.count = nil, 0
+	w.list, w.last, w.missed, w.count = nil, nil, false, 0
 }
 
 // Floor is the oldest event time (Unix µs) that the window answers for. Before the first Advance it is the smallest time.
@@ -76,34 +80,53 @@ func (w *Window) Advance(recordMicros int64) {
 			w.count -= h.len()
 			h.close()
 			delete(w.hours, id)
+			w.list = slices.DeleteFunc(w.list, func(other *hour) bool { return other == h })
 			w.last = nil
 		}
 	}
 }
 
-// Contains says whether the identity was added with an event time of the same hour.
+// Contains says whether the identity was added, with whatever event time. That of this event says where to look first.
 func (w *Window) Contains(hash Hash, eventMicros int64) (bool, error) {
-	h := w.hour(hourOf(eventMicros), false)
-	if h == nil {
-		return false, nil
+	w.missed = false
+	own := w.hour(hourOf(eventMicros), false)
+	if own != nil {
+		if found, err := own.contains(hash); found || err != nil {
+			return found, err
+		}
 	}
-	if h.set.contains(hash) {
-		return true, nil
+	for _, h := range w.list {
+		if h == own {
+			continue
+		}
+		if found, err := h.contains(hash); found || err != nil {
+			return found, err
+		}
 	}
-	return h.settled(hash)
+	w.absent, w.missed = hash, true
+	return false, nil
 }
 
-// Add inserts the identity; fresh is false when it was there. It finds and inserts in one probe.
+// Add inserts the identity unless the window contains it; fresh is false when it did. Right behind a Contains of the same
+// identity it does not look again.
 func (w *Window) Add(hash Hash, eventMicros int64) (fresh bool, err error) {
-	return w.add(w.hour(hourOf(eventMicros), true), hash)
+	if !w.missed || w.absent != hash {
+		if found, err := w.Contains(hash, eventMicros); found || err != nil {
+			return false, err
+		}
+	}
+	w.missed = false
+	return w.insert(w.hour(hourOf(eventMicros), true), hash)
 }
 
 // together is how many identities wait for memory at once.
 const together = 64
 
-// AddAll adds the identities with their event times (Unix µs) and returns how many were fresh. Those older than Floor are
-// passed over. It is faster than Add for each: memory is waited for together.
+// AddAll inserts identities that were decided, with their event times (Unix µs), and returns how many were fresh. Those
+// older than Floor are passed over. It is many times faster than Add: memory is waited for together, and an identity is only
+// looked for in the hour of its own time, since what was decided was decided once.
 func (w *Window) AddAll(hashes []Hash, eventMicros []int64) (fresh int, err error) {
+	w.missed = false
 	for len(hashes) > 0 {
 		id, n := hourOf(eventMicros[0]), 1
 		for n < min(together, len(hashes)) && hourOf(eventMicros[n]) == id {
@@ -116,7 +139,11 @@ func (w *Window) AddAll(hashes []Hash, eventMicros []int64) (fresh int, err erro
 		h := w.hour(id, true)
 		w.touched += h.set.touch(hashes[:n])
 		for _, hash := range hashes[:n] {
-			isFresh, err := w.add(h, hash)
+			found, err := h.settled(hash)
+			isFresh := false
+			if !found && err == nil {
+				isFresh, err = w.insert(h, hash)
+			}
 			if err != nil {
 				return fresh, err
 			}
@@ -129,10 +156,8 @@ func (w *Window) AddAll(hashes []Hash, eventMicros []int64) (fresh int, err erro
 	return fresh, nil
 }
 
-func (w *Window) add(h *hour, hash Hash) (fresh bool, err error) {
-	if found, err := h.settled(hash); found || err != nil {
-		return false, err
-	}
+// insert puts into the hour's set what is nowhere else in the hour.
+func (w *Window) insert(h *hour, hash Hash) (fresh bool, err error) {
 	if w.count >= w.limit {
 		if h.set.contains(hash) {
 			return false, nil
@@ -153,6 +178,7 @@ func (w *Window) hour(id int64, make bool) *hour {
 	if h == nil && make {
 		h = &hour{}
 		w.hours[id] = h
+		w.list = append(w.list, h)
 	}
 	if h != nil {
 		w.last, w.lastID = h, id

@@ -1,4 +1,4 @@
-// Package dedupe is the window of identities seen before, by the hour of the event's own time.
+// Package dedupe is the window of identities seen before, by the hour of the time of the event that had them first.
 //
 // Its clock is Kafka's, told by Advance. The two newest hours and whatever lies ahead are sets in memory outside of the Go
 // heap, at most 37 bytes an identity (set.go). An hour that is past is settled, a bounded piece at a time: its identities go
@@ -12,8 +12,9 @@
 //
 // Invariants:
 //
-//   - Within [Floor, ∞) Contains and Add are exact: no false positive, no false negative. Every identity is in a set or in a
-//     run at any moment, also while it is being moved, and the clock only decides what is below Floor.
+//   - Contains and Add are exact for all identities whose first event's time is not below Floor: no false positive, no false
+//     negative, whatever time a copy says it has. Every identity is in a set or in a run at any moment, also while it is
+//     being moved, and the clock only decides what is below Floor.
 //   - Add beyond the limit is ErrFull and changes nothing: nothing is forgotten to make room.
 //   - Blocks of a run carry a checksum in memory. What can't be read, or is not what was written, is an error and never
 //     “not seen”.

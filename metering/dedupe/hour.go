@@ -38,6 +38,13 @@ func (h *hour) len() int {
 	return n
 }
 
+func (h *hour) contains(hash Hash) (bool, error) {
+	if h.set.contains(hash) {
+		return true, nil
+	}
+	return h.settled(hash)
+}
+
 // settled says whether the identity is in what is no longer the hour's set.
 func (h *hour) settled(hash Hash) (found bool, err error) {
 	if h.moving != nil {

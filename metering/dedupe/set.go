@@ -107,7 +107,7 @@ func tag(h *Hash) uint64 { return max(1, uint64(h[15])) }
 func home(h *Hash) uint { return uint(h[14]) % groups }
 
 // find returns h's slot, or the one where it belongs. Tags are matched eight at once; the trick to find a zero byte is exact
-// for the lowest one, and what it finds above is compared anyway.
+// for the lowest one, and what it finds above is compared anyway (an empty slot looks like the hash that is zero).
 func (g *segment) find(h Hash) (slot uint, found bool) {
 	pattern := tag(&h) * lowBits
 	for i := home(&h); ; i = (i + 1) % groups {
@@ -115,7 +115,7 @@ func (g *segment) find(h Hash) (slot uint, found bool) {
 		x := tags ^ pattern
 		for match := (x - lowBits) &^ x & highBits; match != 0; match &= match - 1 {
 			slot = i*8 + uint(bits.TrailingZeros64(match))/8
-			if g.slots[slot%segmentSlots] == h {
+			if g.slots[slot%segmentSlots] == h && tags>>(slot%8*8)&0xff != 0 {
 				return slot, true
 			}
 		}
