@@ -96,6 +96,9 @@ func (w *Window) Contains(hash Hash, eventMicros int64) (bool, error) {
 		}
 	}
 	for _, h := range w.list {
+		w.touched += h.touch(&hash)
+	}
+	for _, h := range w.list {
 		if h == own {
 			continue
 		}

@@ -45,6 +45,17 @@ func (h *hour) contains(hash Hash) (bool, error) {
 	return h.settled(hash)
 }
 
+// touch reads what contains will read first, so that what waits for memory in many hours waits together.
+func (h *hour) touch(hash *Hash) (sum uint64) {
+	if g := h.set.segment(*hash); g != nil {
+		sum = g.tags[home(hash)]
+	}
+	if h.run != nil {
+		sum += h.run.filter.block(hash)[0]
+	}
+	return sum
+}
+
 // settled says whether the identity is in what is no longer the hour's set.
 func (h *hour) settled(hash Hash) (found bool, err error) {
 	if h.moving != nil {
