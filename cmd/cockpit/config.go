@@ -24,6 +24,7 @@ type config struct {
 	Window        time.Duration `env:"COCKPIT_WINDOW" envDefault:"24h" doc:"how late an event may be, by Kafka's clock; identities are remembered as long"`
 	TooEarly      time.Duration `env:"COCKPIT_TOO_EARLY" envDefault:"10m" doc:"how far ahead of Kafka's clock an event's time may be"`
 	WindowEvents  int           `env:"COCKPIT_WINDOW_EVENTS" envDefault:"50000000" doc:"identities that a partition's window may hold; at the limit its worker pauses"`
+	Scratch       string        `env:"COCKPIT_SCRATCH" doc:"directory for the past hours of dedupe windows, 16 bytes an identity; empty: the system's for temporary files"`
 	BatchEvents   int           `env:"COCKPIT_BATCH_EVENTS" envDefault:"16384" doc:"the most events of one journal row"`
 	Refresh       time.Duration `env:"COCKPIT_DIRECTORY_REFRESH" envDefault:"250ms" doc:"how often workers look for changes of the directory"`
 	KeepEvents    int           `env:"COCKPIT_KEEP_EVENTS_DAYS" envDefault:"0" doc:"days for which ClickHouse keeps events; 0: for ever"`

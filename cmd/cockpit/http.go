@@ -78,6 +78,9 @@ func (s *server) ready(w http.ResponseWriter, r *http.Request) {
 		} else if n := s.p.stats.Paused(); n > 0 {
 			text := fmt.Sprintf("%d logs are paused until an operator accepts a loss (cockpit offsets show)", n)
 			why = &text
+		} else if n := s.p.stats.Full(); n > 0 {
+			text := fmt.Sprintf("the dedupe windows of %d logs are full (COCKPIT_WINDOW_EVENTS); they go on when their oldest hour is past", n)
+			why = &text
 		}
 	}
 	if why != nil {
@@ -157,6 +160,8 @@ func (p *program) metrics() *prometheus.Registry {
 	r.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "cockpit_lag_records", Help: "Records in Kafka that were not polled yet."},
 		func() float64 { return float64(p.stats.Lag()) }),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "cockpit_logs_paused", Help: "Partitions that wait for an operator (cockpit offsets)."},
-			func() float64 { return float64(p.stats.Paused()) }))
+			func() float64 { return float64(p.stats.Paused()) }),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "cockpit_windows_full", Help: "Partitions that stand still because their dedupe window is full."},
+			func() float64 { return float64(p.stats.Full()) }))
 	return r
 }

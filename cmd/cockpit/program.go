@@ -207,7 +207,7 @@ func (p *program) startMetering(ctx context.Context, g *errgroup.Group) error {
 	}
 	service := worker.New(worker.Config{Kafka: p.cfg.kafka(), Topics: []string{topics.Usage, topics.Guardrail}, Journal: store, Replays: store, Directory: follower,
 		Hasher: identity.NewHasher(secret), Log: p.log, Stats: &p.stats, BatchEventsMax: p.cfg.BatchEvents,
-		WindowSpan: p.cfg.Window, TooEarly: p.cfg.TooEarly, WindowEventsMax: p.cfg.WindowEvents})
+		WindowSpan: p.cfg.Window, TooEarly: p.cfg.TooEarly, WindowEventsMax: p.cfg.WindowEvents, Scratch: p.cfg.Scratch})
 	folder := fold.New(p.pool, p.log, time.Now)
 	g.Go(func() error { return follower.Run(ctx) })
 	g.Go(func() error { return service.Run(ctx) })

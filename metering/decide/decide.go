@@ -67,6 +67,7 @@ type Decider struct {
 	old     map[[16]byte]struct{} // identities of this batch that are older than the window's floor
 	request directory.Request
 	result  directory.Resolution
+	err     error
 }
 
 type pathKey struct {
@@ -82,7 +83,12 @@ func (d *Decider) Begin(body *journal.Body) {
 	}
 	clear(d.paths)
 	clear(d.old)
+	d.err = nil
 }
+
+// Err is what kept the window from answering, or from remembering, since Begin. The verdicts are worth nothing then: a batch
+// with an error must not be committed, and the window must be made anew.
+func (d *Decider) Err() error { return d.err }
 
 // Usage decides a usage event. answer is nil at first.
 func (d *Decider) Usage(u *events.Usage, at Arrival, answer *Answer) Verdict {
@@ -144,18 +150,28 @@ func (d *Decider) open(id string, at Arrival, answer *Answer) (v Verdict, open b
 		v.Entry.Decision, v.Entry.Home = journal.Moved, home
 		return v, false
 	}
-	if _, inBatch := d.old[v.Entry.Identity]; inBatch || answer != nil && answer.Decided || d.Window.Contains(v.Entry.Identity, r.TimeMicros) {
+	if _, inBatch := d.old[v.Entry.Identity]; inBatch || answer != nil && answer.Decided || d.seen(&v.Entry) {
 		v.Entry.Decision = journal.Duplicate
 		return v, false
 	}
 	return v, true
 }
 
+func (d *Decider) seen(e *journal.Entry) bool {
+	seen, err := d.Window.Contains(e.Identity, e.TimeMicros)
+	if err != nil {
+		d.err = err
+	}
+	return seen
+}
+
 // keep remembers the identity and adds the path.
 func (d *Decider) keep(v Verdict, credits credit.Amount, cost credit.Cost) Verdict {
 	if v.Entry.TimeMicros < d.Window.Floor() {
 		d.old[v.Entry.Identity] = struct{}{}
-	} else if fresh, err := d.Window.Insert(v.Entry.Identity, v.Entry.TimeMicros); err == nil && !fresh {
+	} else if fresh, err := d.Window.Add(v.Entry.Identity, v.Entry.TimeMicros); err != nil {
+		d.err = err
+	} else if !fresh {
 		panic("BUG: an identity that the window did not contain was not fresh")
 	}
 	v.Entry.Charge = journal.Charge{

@@ -124,21 +124,6 @@ func (s *Postgres) Repartition(ctx context.Context, p Partition, partitions int3
 	}), "repartition %s to %d", p.Topic, partitions)
 }
 
-// Identities implements Store.
-func (s *Postgres) Identities(ctx context.Context, l Lease, since time.Time, f func([16]byte, int64)) error {
-	rows, err := s.pool.Query(ctx, `SELECT j.from_pos, j.body FROM journal j JOIN offsets o ON o.id = j.offsets_id
-		WHERE o.topic = $1 AND j.kind = 'batch' AND j.max_time >= $2 AND (o.id = $3 OR j.generation < $4 OR o.cluster_id <> $5 OR o.topic_id <> $6)`,
-		l.Partition.Topic, since, l.LogID, l.Generation, l.Partition.ClusterID, l.Partition.TopicID)
-	if err != nil {
-		return wrap(err, "load the window of %s/%d", l.Partition.Topic, l.Partition.Partition)
-	}
-	return wrap(eachEntry(rows, func(e *body.Entry) {
-		if remembered(e.Decision) {
-			f(e.Identity, e.TimeMicros)
-		}
-	}), "load the window of %s/%d", l.Partition.Topic, l.Partition.Partition)
-}
-
 // Decided implements Store.
 func (s *Postgres) Decided(ctx context.Context, topic string, identities map[[16]byte]bool, from, to time.Time) error {
 	rows, err := s.pool.Query(ctx, `SELECT j.from_pos, j.body FROM journal j JOIN offsets o ON o.id = j.offsets_id
@@ -147,7 +132,7 @@ func (s *Postgres) Decided(ctx context.Context, topic string, identities map[[16
 		return wrap(err, "look up identities of %s", topic)
 	}
 	return wrap(eachEntry(rows, func(e *body.Entry) {
-		if _, asked := identities[e.Identity]; asked && remembered(e.Decision) {
+		if _, asked := identities[e.Identity]; asked && e.Decision.Remembered() {
 			identities[e.Identity] = true
 		}
 	}), "look up identities of %s", topic)
@@ -179,11 +164,6 @@ func (s *Postgres) Newest(ctx context.Context, l Lease) (time.Time, bool, error)
 		return time.Time{}, false, wrap(err, "find the newest event of %s/%d", l.Partition.Topic, l.Partition.Partition)
 	}
 	return *t, true, nil
-}
-
-// remembered says whether a decision makes later events of the same identity duplicates.
-func remembered(d body.Decision) bool {
-	return d == body.Charged || d == body.Observed || d == body.Skipped
 }
 
 func eachEntry(rows pgx.Rows, f func(*body.Entry)) error {

@@ -137,6 +137,33 @@ func TestRepartitionRefusesTheOldGeneration(t *testing.T) {
 	}
 }
 
+// A window that is too large for one statement is loaded by several.
+func TestIdentitiesOfManyRows(t *testing.T) {
+	t.Parallel()
+	ctx, s := t.Context(), store(t)
+	l := must[journal.Lease](t)(s.Take(ctx, usage0, 1, 0))
+	now := time.Now().Truncate(time.Microsecond)
+	const rows, events = 6, 1 << 16
+	for i := range int64(rows) {
+		if err := s.Commit(ctx, &l, row(l, i*events, (i+1)*events, now.Add(time.Duration(i)*time.Hour))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	seen := map[int64]int{}
+	if err := s.Identities(ctx, l, now.Add(time.Hour), func(_ [16]byte, micros int64) { seen[micros]++ }); err != nil {
+		t.Fatal(err)
+	}
+	for i := range int64(rows) {
+		want := events
+		if i == 0 {
+			want = 0 // older than asked for
+		}
+		if n := seen[now.Add(time.Duration(i)*time.Hour).UnixMicro()]; n != want {
+			t.Errorf("%d identities of row %d, want %d", n, i, want)
+		}
+	}
+}
+
 func TestATopicMadeAnewIsPaused(t *testing.T) {
 	t.Parallel()
 	ctx, s, lease := t.Context(), store(t), must[journal.Lease](t)

@@ -64,6 +64,9 @@ func (b *batch) do(ctx context.Context) error {
 	if err := b.resolveDoubts(ctx); err != nil {
 		return err
 	}
+	if err := b.decider.Err(); err != nil {
+		return err
+	}
 	if err := b.publish(ctx); err != nil {
 		return err
 	}

@@ -11,9 +11,14 @@
 //     window, seeks), so that nothing of a refused batch stays in the window;
 //   - Kafka no longer has what was not read, or the topic was made anew: the log is paused in Postgres with the reason,
 //     and goes on only when an operator accepts the loss;
+//   - the dedupe window is full: the partition stands still, deciding and forgetting nothing, until Kafka's clock, which the
+//     broker is asked for, is past the window's oldest hours; or until it is started with a higher limit;
+//   - a past hour of the window can't be written (a full disk): the partition stands still until it can; it can't be read
+//     back: the worker starts over;
 //   - Postgres or Kafka is away: everything is retried until it is back; polling stops when queues are full;
 //   - the number of partitions grew: a new generation is begun, which refuses commits under the old one.
 //
-// Map: service.go (client, assignment, polling), partition.go (one worker's life), batch.go (one batch), lookup.go
-// (events older than the window), metrics.go.
+// Map: service.go (client, assignment, polling), partition.go (one worker's life), window.go (its
+// dedupe window), batch.go (one batch), lookup.go
+// (events older than the window), stats.go.
 package worker

@@ -29,6 +29,7 @@ type partition struct {
 	done   chan struct{}
 	queue  *queue
 	paused bool // fetching, because the queue is long
+	window *dedupe.Window
 	batch  *batch
 }
 
@@ -93,11 +94,11 @@ func (p *partition) round(ctx context.Context, first bool) (err error) {
 		}
 		return errStartOver
 	}
-	window, err := p.loadWindow(ctx)
-	if err != nil {
+	if p.window, err = p.loadWindow(ctx); err != nil {
 		return err
 	}
-	p.batch = newBatch(p, window)
+	defer p.window.Close()
+	p.batch = newBatch(p, p.window)
 	for {
 		if err := p.next(ctx); err != nil {
 			return err
@@ -121,23 +122,6 @@ func (p *partition) seek(ctx context.Context) error {
 	}
 }
 
-// loadWindow makes the window anew from the journal's identities.
-func (p *partition) loadWindow(ctx context.Context) (w *dedupe.Window, err error) {
-	err = p.s.retry(ctx, "load the window of "+p.tp.topic, func(ctx context.Context) error {
-		w = dedupe.New(p.s.cfg.WindowSpan, p.s.cfg.WindowEventsMax)
-		newest, ok, err := p.s.cfg.Journal.Newest(ctx, p.lease)
-		if err != nil || !ok {
-			return err
-		}
-		w.Advance(newest.UnixMicro())
-		since := time.UnixMicro(w.Floor())
-		return p.s.cfg.Journal.Identities(ctx, p.lease, since, func(identity [16]byte, micros int64) {
-			_, _ = w.Insert(identity, micros)
-		})
-	})
-	return w, err
-}
-
 // next waits for records and takes them to the journal as one batch.
 func (p *partition) next(ctx context.Context) error {
 	select {
@@ -146,7 +130,10 @@ func (p *partition) next(ctx context.Context) error {
 		return ctx.Err()
 	}
 	for {
-		records, left, err := p.queue.take(p.batch.records, p.s.cfg.BatchEventsMax)
+		if err := p.awaitRoom(ctx); err != nil {
+			return err
+		}
+		records, left, err := p.queue.take(p.batch.records, min(p.s.cfg.BatchEventsMax, max(1, p.window.Room())))
 		p.batch.records = records
 		if err != nil {
 			return p.broken(ctx, err)
@@ -158,6 +145,9 @@ func (p *partition) next(ctx context.Context) error {
 			return nil
 		}
 		if err := p.batch.do(ctx); err != nil {
+			return err
+		}
+		if err := p.settle(ctx, p.window, 4*len(records)+settleMin); err != nil {
 			return err
 		}
 	}

@@ -54,6 +54,16 @@ func (q *queue) take(buf []*kgo.Record, limit int) (_ []*kgo.Record, left int, e
 	return buf, rest, err
 }
 
+// newest is the last record that waits; nil: none does.
+func (q *queue) newest() *kgo.Record {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if len(q.records) == 0 {
+		return nil
+	}
+	return q.records[len(q.records)-1]
+}
+
 func (q *queue) clear() {
 	q.mu.Lock()
 	clear(q.records)

@@ -34,6 +34,7 @@ type Config struct {
 	WindowSpan      time.Duration // how late an event may be; default 24 h
 	TooEarly        time.Duration // how far ahead of its record's timestamp an event may be; default 10 min
 	WindowEventsMax int           // identities a partition's window may hold; default 50 million
+	Scratch         string        // directory for the window's past hours; default: the system's for temporary files
 	Retry           time.Duration // pause between tries against a store that is away; default 250 ms
 }
 

@@ -12,7 +12,7 @@ import (
 type Stats struct {
 	Charged, Duplicate, Observed, Quarantined, Moved atomic.Int64
 	Batches                                          atomic.Int64
-	retries, restarts, paused                        atomic.Int64
+	retries, restarts, paused, full                  atomic.Int64
 
 	mu      sync.Mutex
 	lags    map[topicPartition]int64
@@ -46,6 +46,9 @@ func (s *Stats) Lag() (records int64) {
 func (s *Stats) Retries() int64  { return s.retries.Load() }
 func (s *Stats) Restarts() int64 { return s.restarts.Load() }
 func (s *Stats) Paused() int64   { return s.paused.Load() }
+
+// Full counts the partitions that stand still now because their dedupe window holds as many identities as it may.
+func (s *Stats) Full() int64 { return s.full.Load() }
 
 func (s *Stats) committed(row *journal.Row, oldest time.Time) {
 	s.Charged.Add(int64(row.Counts.Charged))

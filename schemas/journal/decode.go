@@ -55,6 +55,40 @@ func Decode(data []byte, from int64, b *Body) error {
 	return nil
 }
 
+// Identities appends to hashes and micros the identities and times (Unix µs) of a row's charged, observed and recorded
+// events: those that make later events duplicates. It reads nothing else, and is many times faster than Decode.
+func Identities(data []byte, hashes [][16]byte, micros []int64) ([][16]byte, []int64, error) {
+	if len(data) == 0 {
+		return hashes, micros, nil
+	}
+	var cols [columns]reader
+	if err := split(data, &cols); err != nil {
+		return hashes, micros, err
+	}
+	identities, times := cols[colIdentities].data, &cols[colTimes]
+	var last int64
+	for _, b := range cols[colDecisions].data {
+		d := Decision(b)
+		var identity []byte
+		if d.HasIdentity() {
+			if len(identities) < 16 {
+				return hashes, micros, fmt.Errorf("%w: column %d", ErrCorrupt, colIdentities)
+			}
+			identity, identities = identities[:16], identities[16:]
+		}
+		if d.HasCharge() {
+			last += times.varint()
+		}
+		if d.Remembered() {
+			hashes, micros = append(hashes, [16]byte(identity)), append(micros, last)
+		}
+	}
+	if len(identities) > 0 || times.bad || len(times.data) > 0 {
+		return hashes, micros, fmt.Errorf("%w: identities and times do not fit the decisions", ErrCorrupt)
+	}
+	return hashes, micros, nil
+}
+
 func (en *Entry) decodeRest(cols *[columns]reader) {
 	switch {
 	case en.Decision == Quarantined:

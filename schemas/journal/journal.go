@@ -29,6 +29,9 @@ func (d Decision) HasCharge() bool {
 // HasOrigin says whether events with this decision name the charge that they correct.
 func (d Decision) HasOrigin() bool { return d == Reversal || d == Recharge }
 
+// Remembered says whether events with this decision make later ones of the same identity duplicates.
+func (d Decision) Remembered() bool { return d == Charged || d == Observed || d == Skipped }
+
 // String is the word that tables and logs show.
 func (d Decision) String() string {
 	names := [...]string{"", "charged", "duplicate", "observed", "quarantined", "moved", "reversal", "recharge", "recorded"}

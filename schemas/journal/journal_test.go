@@ -60,9 +60,25 @@ func TestDecodeGivesBackWhatWasEncoded(t *testing.T) {
 		if !reflect.DeepEqual(in.Paths, out.Paths) || !reflect.DeepEqual(in.Entries, out.Entries) {
 			t.Fatalf("got %+v, want %+v", out, in)
 		}
+		var want, got []any
+		for _, e := range in.Entries {
+			if e.Decision.Remembered() {
+				want = append(want, e.Identity, e.TimeMicros)
+			}
+		}
+		hashes, micros, err := journal.Identities(data, nil, nil)
+		for i := range hashes {
+			got = append(got, hashes[i], micros[i])
+		}
+		if err != nil || !reflect.DeepEqual(got, want) {
+			t.Fatalf("identities %v (%v), want %v", got, err, want)
+		}
 		cut := rapid.IntRange(1, len(data)-1).Draw(t, "cut")
 		if err := journal.Decode(data[:cut], from, &out); !errors.Is(err, journal.ErrCorrupt) {
 			t.Fatalf("a body cut at %d of %d bytes: %v", cut, len(data), err)
+		}
+		if _, _, err := journal.Identities(data[:cut], nil, nil); !errors.Is(err, journal.ErrCorrupt) {
+			t.Fatalf("identities of a body cut at %d of %d bytes: %v", cut, len(data), err)
 		}
 	})
 }
@@ -96,6 +112,10 @@ func FuzzDecode(f *testing.F) {
 	f.Fuzz(func(t *testing.T, data []byte, from int64) {
 		var b journal.Body
 		if err := journal.Decode(data, from, &b); err != nil && !errors.Is(err, journal.ErrCorrupt) {
+			t.Fatal(err)
+		}
+		hashes, micros, err := journal.Identities(data, nil, nil)
+		if err != nil && !errors.Is(err, journal.ErrCorrupt) || len(hashes) != len(micros) {
 			t.Fatal(err)
 		}
 	})
