@@ -23,14 +23,13 @@ import (
 
 // durable is P1, or P2 with our own decoder in the baseline.
 func durable(s *stores, o Options, name string) gate {
-	g := gate{goal: 2, ours: func(ctx context.Context) (float64, error) { return s.ours(ctx, o) },
+	g := gate{measures: perSecond(2, 3), ours: one(func(ctx context.Context) (float64, error) { return s.ours(ctx, o) }),
 		settings: fmt.Sprintf("%d events, %d partitions and workers, %d accounts × %d users in a cycle under way, fsync on", o.Events, partitions, o.Accounts, o.Users)}
-	if name == "P1" {
-		g.baseline = func(ctx context.Context) (float64, error) { return s.poll(ctx, o, encodingJSON) }
-	} else {
-		g.goal = 0.35
-		g.baseline = func(ctx context.Context) (float64, error) { return s.poll(ctx, o, ourDecoder) }
+	baseline := encodingJSON
+	if name == "P2" {
+		g.measures, baseline = perSecond(0.35, 0.5), ourDecoder
 	}
+	g.baseline = one(func(ctx context.Context) (float64, error) { return s.poll(ctx, o, baseline) })
 	return g
 }
 
