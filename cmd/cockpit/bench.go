@@ -23,6 +23,8 @@ func benchCommand(o *options) *cobra.Command {
 	f.IntVar(&b.Rounds, "rounds", 5, "of baseline and ours each")
 	f.IntVar(&b.Accounts, "accounts", 1000, "in the directory")
 	f.IntVar(&b.Users, "users", 100, "of each account")
+	f.IntVar(&b.ActiveUsers, "active-users", 1_000_000, "of P13, against 1,000; each has two events")
+	f.IntVar(&b.ManyAccounts, "many-accounts", 10_000, "of P13, against 10")
 	f.StringVar(&b.Profile, "profile", "", "write a CPU profile of the last round of ours into this file")
 	return c
 }

@@ -30,7 +30,10 @@ type Options struct {
 	Accounts int
 	Users    int // of each account
 	Progress io.Writer
-	Profile  string // a file for a CPU profile of ours, of the last round; empty: none
+
+	ActiveUsers  int    // of P13, all accounts together
+	ManyAccounts int    // of P13
+	Profile      string // a file for a CPU profile of ours, of the last round; empty: none
 }
 
 // Partitions and workers of the durable path.

@@ -12,8 +12,12 @@ type entry struct {
 var registry = []entry{
 	{"P1", func(ctx context.Context, r *runner) (gate, error) { return r.durable(ctx, "P1") }},
 	{"P2", func(ctx context.Context, r *runner) (gate, error) { return r.durable(ctx, "P2") }},
+	{"P3", transactions},
+	{"P4", hotUser},
 	{"P5", func(context.Context, *runner) (gate, error) { return decoding(), nil }},
 	{"P7", func(context.Context, *runner) (gate, error) { return pricing(), nil }},
+	{"P13", scale},
+	{"costs", costs},
 }
 
 // Gates are the names that Run knows, in order.
