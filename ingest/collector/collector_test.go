@@ -57,7 +57,7 @@ func start(t *testing.T, change func(*collector.Config)) *fixture {
 	}
 	t.Cleanup(cluster.Close)
 	f := &fixture{t: t, cluster: cluster, kafka: []kgo.Opt{kgo.SeedBrokers(address)}}
-	producer, err := kgo.NewClient(append(f.kafka, kgo.RecordPartitioner(kgo.ManualPartitioner()))...)
+	producer, err := kgo.NewClient(append(f.kafka, collector.ProducerOptions()...)...)
 	if err != nil {
 		t.Fatal(err)
 	}

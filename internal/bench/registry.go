@@ -16,6 +16,7 @@ var registry = []entry{
 	{"P4", hotUser},
 	{"P5", func(context.Context, *runner) (gate, error) { return decoding(), nil }},
 	{"P7", func(context.Context, *runner) (gate, error) { return pricing(), nil }},
+	{"P10", collecting},
 	{"P13", scale},
 	{"costs", costs},
 }

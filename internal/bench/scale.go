@@ -13,7 +13,7 @@ func hotUser(ctx context.Context, r *runner) (gate, error) {
 	}
 	o := r.o
 	o.Accounts, o.Users = 1, 1
-	hot, err := spread.other(ctx, o, sameDirectory)
+	hot, err := spread.other(ctx, o, "hot", true)
 	if err != nil {
 		return gate{}, err
 	}
@@ -50,7 +50,7 @@ func scale(ctx context.Context, r *runner) (gate, error) {
 		for k, dims := range [][2]int{size.ours, size.baseline} {
 			o := r.o
 			o.Accounts, o.Users, o.Events = dims[0], dims[1], max(r.o.Events, 2*r.o.ActiveUsers)
-			s, err := base.other(ctx, o, fmt.Sprintf("scale_%d_%d", i, k))
+			s, err := base.other(ctx, o, fmt.Sprintf("scale_%d_%d", i, k), false)
 			if err != nil {
 				g.close()
 				return gate{}, err

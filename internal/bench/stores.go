@@ -54,14 +54,14 @@ func open(ctx context.Context, o Options) (s *stores, err error) {
 	return s, s.broker(ctx, o)
 }
 
-// other is another broker with events of their own. Where o has another directory than s, name is that of its template.
-func (s *stores) other(ctx context.Context, o Options, name string) (*stores, error) {
+// other is another broker with events of their own, over the same directory or one of their own. The name is theirs alone.
+func (s *stores) other(ctx context.Context, o Options, name string, sameDirectory bool) (*stores, error) {
 	n := &stores{dir: filepath.Join(s.dir, name), name: name, postgres: s.postgres, template: s.template, beside: true}
 	if err := os.Mkdir(n.dir, 0o755); err != nil {
 		return nil, err
 	}
 	var err error
-	if name != sameDirectory {
+	if !sameDirectory {
 		n.template = name
 		err = n.directory(ctx, o)
 	}
@@ -74,9 +74,6 @@ func (s *stores) other(ctx context.Context, o Options, name string) (*stores, er
 	return n, err
 }
 
-// sameDirectory names stores that have the usual directory.
-const sameDirectory = "same"
-
 func (s *stores) broker(ctx context.Context, o Options) (err error) {
 	if s.kafka, err = (engine.Kafka{Data: filepath.Join(s.dir, "kafka"), Logs: s.dir}).Start(ctx); err != nil {
 		return err
@@ -86,6 +83,11 @@ func (s *stores) broker(ctx context.Context, o Options) (err error) {
 }
 
 func (s *stores) close() {
+	if s.beside {
+		for _, database := range []string{s.copy(), s.name} {
+			_ = s.execute(context.Background(), "postgres", `DROP DATABASE IF EXISTS `+database+` WITH (FORCE)`)
+		}
+	}
 	for _, p := range []*engine.Process{s.kafka, s.postgres} {
 		if p != nil && !(s.beside && p == s.postgres) {
 			_ = p.Stop()
