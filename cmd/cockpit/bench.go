@@ -1,7 +1,7 @@
 package main
 
 import (
-	"fmt"
+	"errors"
 
 	"github.com/alchemi/cockpit/internal/bench"
 	"github.com/spf13/cobra"
@@ -14,20 +14,31 @@ func benchCommand(o *options) *cobra.Command {
 		RunE: func(c *cobra.Command, _ []string) error {
 			b.Progress = c.ErrOrStderr()
 			results, err := bench.Run(c.Context(), gates, b)
-			if err != nil {
-				return err
-			}
-			return printRows(c.OutOrStdout(), o, results, "GATE\tOURS/S\tBASELINE/S\tRATIO\tSPREAD\tGOAL\tVERDICT\tSETTINGS", func(r bench.Result) []string {
-				return []string{r.Gate, fmt.Sprintf("%.0f", r.Ours), fmt.Sprintf("%.0f", r.Baseline), fmt.Sprintf("%.2f", r.Ratio), fmt.Sprintf("%.2f-%.2f", r.Low, r.High),
-					fmt.Sprintf("%g", r.Goal), r.Verdict, r.Settings}
-			})
+			// What was measured before a gate failed is shown all the same.
+			return errors.Join(err, printRows(c.OutOrStdout(), o, results, "GATE\tMEASURE\tUNIT\tOURS\tBASELINE\tRATIO\tSPREAD\tGOAL\tVERDICT\tSETTINGS", benchRow))
 		}}
 	f := c.Flags()
-	f.StringSliceVar(&gates, "gate", bench.Gates, "which gates")
-	f.IntVar(&b.Events, "events", 500_000, "in Kafka, for P1 and P2")
+	f.StringSliceVar(&gates, "gate", bench.Gates(), "which gates")
+	f.IntVar(&b.Events, "events", 500_000, "in Kafka, for the gates of the durable path")
 	f.IntVar(&b.Rounds, "rounds", 5, "of baseline and ours each")
 	f.IntVar(&b.Accounts, "accounts", 1000, "in the directory")
 	f.IntVar(&b.Users, "users", 100, "of each account")
+	f.IntVar(&b.ActiveUsers, "active-users", 1_000_000, "of P13, against 1,000; each has two events")
+	f.IntVar(&b.ManyAccounts, "many-accounts", 10_000, "of P13, against 10")
 	f.StringVar(&b.Profile, "profile", "", "write a CPU profile of the last round of ours into this file")
 	return c
+}
+
+func benchRow(r bench.Result) []string {
+	baseline, ratio, goal := "-", "-", "-"
+	if r.Baseline != 0 {
+		baseline, ratio = bench.Figure(r.Baseline), bench.Figure(r.Ratio)
+	}
+	if r.Goal != 0 {
+		goal = "≥ " + bench.Figure(r.Goal)
+		if r.AtMost {
+			goal = "≤ " + bench.Figure(r.Goal)
+		}
+	}
+	return []string{r.Gate, r.What, r.Unit, bench.Figure(r.Ours), baseline, ratio, bench.Figure(r.Low) + "-" + bench.Figure(r.High), goal, r.Verdict, r.Settings}
 }

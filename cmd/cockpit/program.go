@@ -109,9 +109,7 @@ func (p *program) connect(ctx context.Context) error {
 	if p.pool, err = postgres.Open(ctx, p.cfg.PostgresURL, postgres.RoleMetering); err != nil {
 		return err
 	}
-	p.producer, err = kgo.NewClient(append(p.cfg.kafka(), kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.ProducerLinger(0),
-		kgo.ProducerBatchCompression(kgo.Lz4Compression(), kgo.NoCompression()), kgo.MaxBufferedRecords(200_000))...)
-	if err != nil {
+	if p.producer, err = kgo.NewClient(append(p.cfg.kafka(), collector.ProducerOptions()...)...); err != nil {
 		return err
 	}
 	if p.has("rollups") {

@@ -1,6 +1,7 @@
 package collector
 
 import (
+	"bytes"
 	"context"
 	"net/http"
 	"slices"
@@ -30,14 +31,37 @@ type request struct {
 	guard   events.Guardrail
 	results []Result
 	records []*kgo.Record
+	room    []kgo.Record // for the records of the events that are expected
 }
 
 func (c *Collector) request(p Principal) *request { return &request{c: c, p: p, results: []Result{}} }
 
+// expect makes room for that many events.
+func (r *request) expect(n int) {
+	r.results, r.records, r.room = make([]Result, 0, n), make([]*kgo.Record, 0, n), make([]kgo.Record, n)
+}
+
+// record is a new one.
+func (r *request) record() *kgo.Record {
+	if len(r.room) == 0 {
+		return &kgo.Record{}
+	}
+	rec := &r.room[0]
+	r.room = r.room[1:]
+	return rec
+}
+
+// What structured events have in common; nobody writes to it.
+var (
+	structuredHeaders = []kgo.RecordHeader{{Key: "content-type", Value: []byte("application/cloudevents+json")}}
+	quotedGuardrail   = []byte(`"` + events.TypeGuardrail + `"`)
+)
+
 // add takes a structured event.
 func (r *request) add(value []byte) {
-	r.take(&kgo.Record{Value: value, Headers: []kgo.RecordHeader{{Key: "content-type", Value: []byte("application/cloudevents+json")}}},
-		strings.Contains(string(value), `"`+events.TypeGuardrail+`"`))
+	rec := r.record()
+	rec.Value, rec.Headers = value, structuredHeaders
+	r.take(rec, bytes.Contains(value, quotedGuardrail))
 }
 
 // addBinary takes an event whose context attributes are HTTP headers.
@@ -107,7 +131,7 @@ func (r *request) take(rec *kgo.Record, guardrail bool) {
 		result.Reason, result.Detail = reasonForbidden, "the service key does not cover this source, account and section"
 	default:
 		result.Status = accepted
-		rec.Key = []byte(identity.Key(account, source, result.ID))
+		rec.Key = identity.AppendKey(make([]byte, 0, len(account)+len(source)+len(result.ID)+2), account, source, result.ID)
 		rec.Partition = int32(identity.Home(account, source, result.ID, int(r.c.cfg.Partitions(rec.Topic))))
 		r.records = append(r.records, rec)
 	}
@@ -122,6 +146,15 @@ func (p *Principal) covers(source, account, section string) bool {
 	return slices.ContainsFunc(p.Sources, func(g Grant) bool {
 		return g.Source == source && slices.Contains(g.Sections, section) && (g.AllAccounts || slices.Contains(g.Accounts, account))
 	})
+}
+
+// ProducerOptions are what a collector's producer needs beside its brokers. One produce request is in flight to a broker, and
+// what comes meanwhile goes with the next: one event waits for nobody, and a thousand requests share few acknowledgements
+// (of which each is a flush of a disk). That takes a producer without sequence numbers; what it sends twice for a lost
+// acknowledgement is a duplicate, as a client's own retry is, and metering recognizes it.
+func ProducerOptions() []kgo.Opt {
+	return []kgo.Opt{kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.RequiredAcks(kgo.AllISRAcks()), kgo.DisableIdempotentWrite(), kgo.MaxProduceRequestsInflightPerBroker(1),
+		kgo.ProducerLinger(0), kgo.ProducerBatchCompression(kgo.Lz4Compression(), kgo.NoCompression()), kgo.MaxBufferedRecords(200_000)}
 }
 
 // produce waits until Kafka has acknowledged everything.

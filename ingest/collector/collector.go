@@ -1,6 +1,7 @@
 package collector
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -12,6 +13,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/alchemi/cockpit/ingest/decode"
 	"github.com/gin-gonic/gin"
 	"github.com/twmb/franz-go/pkg/kgo"
 )
@@ -48,7 +50,7 @@ const (
 
 // Config is what a collector needs.
 type Config struct {
-	Producer     *kgo.Client // acks all, manual partitioner
+	Producer     *kgo.Client // made with ProducerOptions
 	Partitions   func(topic string) int32
 	Authenticate Authenticator
 	Log          *slog.Logger
@@ -142,7 +144,7 @@ func (c *Collector) guarded(limit int64, next func(*gin.Context, Principal, []by
 			return
 		}
 		defer c.inFlight.Add(-size)
-		body, err := io.ReadAll(http.MaxBytesReader(g.Writer, g.Request.Body, limit))
+		body, err := read(http.MaxBytesReader(g.Writer, g.Request.Body, limit), g.Request.ContentLength, limit)
 		var tooLarge *http.MaxBytesError
 		if errors.As(err, &tooLarge) {
 			problem(g, http.StatusRequestEntityTooLarge, "too_large", fmt.Sprintf("a request has at most %d bytes", limit))
@@ -154,6 +156,13 @@ func (c *Collector) guarded(limit int64, next func(*gin.Context, Principal, []by
 		}
 		next(g, p, body)
 	}
+}
+
+// read reads a body whose length was announced, or not (-1).
+func read(from io.Reader, length, limit int64) ([]byte, error) {
+	b := bytes.NewBuffer(make([]byte, 0, min(max(length, 0), limit)+bytes.MinRead)) // room to find the end without growing
+	_, err := b.ReadFrom(from)
+	return b.Bytes(), err
 }
 
 func (c *Collector) unavailable(g *gin.Context, detail string) {
@@ -172,18 +181,19 @@ func (c *Collector) events(g *gin.Context, p Principal, body []byte) {
 	case media == "application/cloudevents+json":
 		r.add(body)
 	case media == "application/cloudevents-batch+json", media == "application/json", media == "":
-		var items []json.RawMessage
-		if err := json.Unmarshal(body, &items); err != nil {
+		items, err := decode.Split(body, eventsMax)
+		if err != nil {
 			if media == "application/cloudevents-batch+json" || !json.Valid(body) {
 				problem(g, http.StatusBadRequest, "malformed", "the body is no JSON array of events: "+err.Error())
 				return
 			}
-			items = []json.RawMessage{body} // one event, sent as plain JSON
+			items = [][]byte{body} // one event, sent as plain JSON
 		}
 		if len(items) > eventsMax {
 			problem(g, http.StatusRequestEntityTooLarge, "too_large", fmt.Sprintf("a request has at most %d events", eventsMax))
 			return
 		}
+		r.expect(len(items))
 		for _, item := range items {
 			r.add(item)
 		}

@@ -57,7 +57,7 @@ func start(t *testing.T, change func(*collector.Config)) *fixture {
 	}
 	t.Cleanup(cluster.Close)
 	f := &fixture{t: t, cluster: cluster, kafka: []kgo.Opt{kgo.SeedBrokers(address)}}
-	producer, err := kgo.NewClient(append(f.kafka, kgo.RecordPartitioner(kgo.ManualPartitioner()))...)
+	producer, err := kgo.NewClient(append(f.kafka, collector.ProducerOptions()...)...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -249,4 +249,40 @@ func TestLiteLLM(t *testing.T) {
 	if status, _, _ := f.post("/v1/events/litellm", "nobody", "application/json", "[]"); status != 401 {
 		t.Errorf("without a key: %d", status)
 	}
+}
+
+func BenchmarkBatchOf100(b *testing.B) {
+	cluster, address, err := engine.Kafka{}.Open()
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer cluster.Close()
+	producer, err := kgo.NewClient(append(collector.ProducerOptions(), kgo.SeedBrokers(address))...)
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer producer.Close()
+	if _, err := topics.Ensure(b.Context(), kadm.NewClient(producer), partitions); err != nil {
+		b.Fatal(err)
+	}
+	gin.SetMode(gin.ReleaseMode)
+	e := gin.New()
+	collector.New(collector.Config{Producer: producer, Authenticate: keyring{}, Log: slog.New(slog.DiscardHandler), Partitions: func(string) int32 { return partitions }}).Register(e)
+	var events []string
+	for i := range 100 {
+		events = append(events, event(fmt.Sprintf("01JD8X2M7Q4Z%014d", i), "acme"))
+	}
+	body := "[" + strings.Join(events, ",") + "]"
+	b.SetParallelism(32)
+	b.RunParallel(func(pb *testing.PB) {
+		for pb.Next() {
+			req := httptest.NewRequest(http.MethodPost, "/v1/events", strings.NewReader(body))
+			req.Header.Set("Content-Type", batch)
+			req.Header.Set("Authorization", "Bearer web")
+			w := httptest.NewRecorder()
+			if e.ServeHTTP(w, req); w.Code != http.StatusAccepted {
+				b.Error(w.Code, w.Body)
+			}
+		}
+	})
 }

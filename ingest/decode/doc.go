@@ -11,5 +11,5 @@
 // escaped, and are valid until its next call. The scanner is our own because this is the hottest loop of the program and
 // because libraries that are as fast neither find repeated keys nor invalid UTF-8.
 //
-// Map: scan.go (JSON), record.go (modes), fields.go (typed fields, the envelope), usage.go, guardrail.go, time.go, proto.go.
+// Map: scan.go (JSON), split.go (arrays of events), record.go (modes), fields.go (typed fields, the envelope), usage.go, guardrail.go, time.go, proto.go.
 package decode

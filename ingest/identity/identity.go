@@ -42,18 +42,20 @@ func (h *Hasher) Sum(account, source, id string) (sum [16]byte) {
 	return sum
 }
 
-// Key is the record key that sends an event straight to its home.
-func Key(account, source, id string) string { return account + "/" + source + "/" + id }
+// AppendKey appends the record key that sends an event straight to its home.
+func AppendKey(to []byte, account, source, id string) []byte {
+	to = append(to, account...)
+	to = append(to, '/')
+	to = append(to, source...)
+	to = append(to, '/')
+	return append(to, id...)
+}
 
 // Home is the event's partition of a topic with that many: (murmur2(key) & 0x7fffffff) mod partitions, as Kafka's own
 // default partitioner places a record with that key.
 func Home(account, source, id string, partitions int) int {
 	var buf [400]byte
-	key := append(buf[:0], account...)
-	key = append(key, '/')
-	key = append(key, source...)
-	key = append(key, '/')
-	key = append(key, id...)
+	key := AppendKey(buf[:0], account, source, id)
 	return int(murmur2(key)&0x7fffffff) % partitions
 }
 

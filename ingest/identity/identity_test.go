@@ -15,7 +15,7 @@ func TestHomeIsKafkasDefaultPartition(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		account, source, id := rapid.String().Draw(t, "account"), rapid.String().Draw(t, "source"), rapid.String().Draw(t, "id")
 		n := rapid.IntRange(1, 500).Draw(t, "partitions")
-		want := partitioner.Partition(&kgo.Record{Key: []byte(identity.Key(account, source, id))}, n)
+		want := partitioner.Partition(&kgo.Record{Key: identity.AppendKey(nil, account, source, id)}, n)
 		if got := identity.Home(account, source, id, n); got != want {
 			t.Fatalf("home %d, Kafka's partition %d", got, want)
 		}

@@ -11,8 +11,8 @@ import (
 
 // decoding is P5.
 func decoding() gate {
-	one := func(newDecoder func() func(*kgo.Record) error) func(context.Context) (float64, error) {
-		return func(context.Context) (float64, error) {
+	with := func(newDecoder func() func(*kgo.Record) error) func(context.Context) ([]float64, error) {
+		return one(func(context.Context) (float64, error) {
 			r, err := usual(7, Options{Accounts: 1000, Users: 100})
 			if err != nil {
 				return 0, err
@@ -26,9 +26,9 @@ func decoding() gate {
 					_ = decode(r)
 				}
 			}), nil
-		}
+		})
 	}
-	return gate{goal: 4, settings: "the usual event, one goroutine", baseline: one(encodingJSON), ours: one(ourDecoder)}
+	return gate{measures: perSecond(4, 7), settings: "the usual event, one goroutine", baseline: with(encodingJSON), ours: with(ourDecoder)}
 }
 
 // pricing is P7.
@@ -38,7 +38,7 @@ func pricing() gate {
 	q.Set(events.InputTokens, 1200)
 	q.Set(events.OutputTokens, 350)
 	q.Set(events.CachedInputTokens, 800)
-	return gate{goal: 15, settings: "three quantities", ours: func(context.Context) (float64, error) {
+	return gate{measures: perSecond(15, 100), settings: "three quantities", ours: one(func(context.Context) (float64, error) {
 		p, err := price.Compile(items)
 		if err != nil {
 			return 0, err
@@ -52,7 +52,7 @@ func pricing() gate {
 				_, _, _ = p.Charge(&q.N, q.Present, f)
 			}
 		}), nil
-	}, baseline: func(context.Context) (float64, error) {
+	}), baseline: one(func(context.Context) (float64, error) {
 		million, factor := decimal.NewFromInt(1_000_000), decimal.NewFromInt(100)
 		prices := []decimal.Decimal{decimal.RequireFromString("1.25"), decimal.RequireFromString("10"), decimal.RequireFromString("0.125")}
 		counts := []int64{1200, 350, 800}
@@ -65,5 +65,5 @@ func pricing() gate {
 				_, _ = total.Mul(factor).RoundBank(6), total.RoundBank(12)
 			}
 		}), nil
-	}}
+	})}
 }

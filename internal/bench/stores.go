@@ -18,20 +18,24 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
-// stores are a broker with the events, and a Postgres with the directory as a template.
+// stores are a broker with events, and a Postgres with a directory as a template.
 type stores struct {
 	dir      string
 	kafka    *engine.Process
 	postgres *engine.Process
-	copies   int
+	name     string
+	template string // the database with the directory
+	copies   int    // of it, that were made
+	beside   bool   // the Postgres is another's
 }
 
+// open starts both, and makes the directory and the events.
 func open(ctx context.Context, o Options) (s *stores, err error) {
 	dir, err := os.MkdirTemp("", "cockpit-bench-")
 	if err != nil {
 		return nil, err
 	}
-	s = &stores{dir: dir}
+	s = &stores{dir: dir, name: "bench", template: "bench"}
 	defer func() {
 		if err != nil {
 			s.close()
@@ -44,20 +48,48 @@ func open(ctx context.Context, o Options) (s *stores, err error) {
 	if s.postgres, err = (engine.Postgres{Engines: engines, Data: filepath.Join(dir, "postgres"), Logs: dir}).Start(ctx); err != nil {
 		return s, err
 	}
-	if s.kafka, err = (engine.Kafka{Data: filepath.Join(dir, "kafka"), Logs: dir}).Start(ctx); err != nil {
+	if err := s.directory(ctx, o); err != nil {
 		return s, err
 	}
-	fmt.Fprintf(o.Progress, "making %d accounts with %d users each\n", o.Accounts, o.Users)
-	if err := s.directory(ctx, o); err != nil {
-		return s, fmt.Errorf("make the directory: %w", err)
+	return s, s.broker(ctx, o)
+}
+
+// other is another broker with events of their own, over the same directory or one of their own. The name is theirs alone.
+func (s *stores) other(ctx context.Context, o Options, name string, sameDirectory bool) (*stores, error) {
+	n := &stores{dir: filepath.Join(s.dir, name), name: name, postgres: s.postgres, template: s.template, beside: true}
+	if err := os.Mkdir(n.dir, 0o755); err != nil {
+		return nil, err
 	}
-	fmt.Fprintf(o.Progress, "sending %d events\n", o.Events)
-	return s, s.fill(ctx, o)
+	var err error
+	if !sameDirectory {
+		n.template = name
+		err = n.directory(ctx, o)
+	}
+	if err == nil {
+		err = n.broker(ctx, o)
+	}
+	if err != nil {
+		n.close()
+	}
+	return n, err
+}
+
+func (s *stores) broker(ctx context.Context, o Options) (err error) {
+	if s.kafka, err = (engine.Kafka{Data: filepath.Join(s.dir, "kafka"), Logs: s.dir}).Start(ctx); err != nil {
+		return err
+	}
+	fmt.Fprintf(o.Progress, "sending %d events of %d accounts with %d users each\n", o.Events, o.Accounts, o.Users)
+	return s.fill(ctx, o)
 }
 
 func (s *stores) close() {
+	if s.beside {
+		for _, database := range []string{s.copy(), s.name} {
+			_ = s.execute(context.Background(), "postgres", `DROP DATABASE IF EXISTS `+database+` WITH (FORCE)`)
+		}
+	}
 	for _, p := range []*engine.Process{s.kafka, s.postgres} {
-		if p != nil {
+		if p != nil && !(s.beside && p == s.postgres) {
 			_ = p.Stop()
 		}
 	}
@@ -67,8 +99,6 @@ func (s *stores) close() {
 func (s *stores) url(database string) string {
 	return strings.TrimSuffix(s.postgres.URL, "postgres") + database
 }
-
-const templateName = "bench_template"
 
 // generate makes a directory by sets: an organization and four teams in each account, and every user in one team.
 const generate = `
@@ -97,17 +127,18 @@ INSERT INTO primary_memberships (account_id, section_id, user_id, membership_id,
 UPDATE deployment SET directory_version = 2`
 
 func (s *stores) directory(ctx context.Context, o Options) error {
-	if err := s.execute(ctx, "postgres", `CREATE DATABASE `+templateName); err != nil {
+	fmt.Fprintf(o.Progress, "making %d accounts with %d users each\n", o.Accounts, o.Users)
+	if err := s.execute(ctx, "postgres", `CREATE DATABASE `+s.template); err != nil {
 		return err
 	}
-	if _, err := postgres.Migrate(ctx, s.url(templateName)); err != nil {
+	if _, err := postgres.Migrate(ctx, s.url(s.template)); err != nil {
 		return err
 	}
 	sql := strings.NewReplacer("$1", fmt.Sprint(o.Accounts), "$2", fmt.Sprint(o.Users)).Replace(generate)
-	if err := s.execute(ctx, templateName, sql); err != nil {
-		return err
+	if err := s.execute(ctx, s.template, sql); err != nil {
+		return fmt.Errorf("make the directory: %w", err)
 	}
-	pool, err := postgres.Open(ctx, s.url(templateName), postgres.RoleMetering)
+	pool, err := postgres.Open(ctx, s.url(s.template), postgres.RoleMetering)
 	if err != nil {
 		return err
 	}
@@ -116,17 +147,23 @@ func (s *stores) directory(ctx context.Context, o Options) error {
 		return err
 	}
 	// A cycle that is under way: everybody has been charged before.
-	return s.execute(ctx, templateName, `INSERT INTO balance_pages (account_id, section_id, cycle_start, page, used, events)
+	return s.execute(ctx, s.template, `INSERT INTO balance_pages (account_id, section_id, cycle_start, page, used, events)
 		SELECT DISTINCT s.account_id, s.section_id, c.start_at, s.id / 64, array_fill(0::bigint, ARRAY[64]), array_fill(0::bigint, ARRAY[64])
 		FROM scopes s JOIN LATERAL (SELECT max(start_at) AS start_at FROM cycles c WHERE c.account_id = s.account_id AND c.section_id = s.section_id) c ON true; ANALYZE`)
 }
 
-// database makes a fresh copy of the template.
+// database makes a fresh copy of the template, in the place of the one before.
 func (s *stores) database(ctx context.Context) (string, error) {
+	if s.copies > 0 {
+		if err := s.execute(ctx, "postgres", `DROP DATABASE `+s.copy()+` WITH (FORCE)`); err != nil {
+			return "", err
+		}
+	}
 	s.copies++
-	name := fmt.Sprintf("bench_%d", s.copies)
-	return s.url(name), s.execute(ctx, "postgres", `CREATE DATABASE `+name+` TEMPLATE `+templateName)
+	return s.url(s.copy()), s.execute(ctx, "postgres", `CREATE DATABASE `+s.copy()+` TEMPLATE `+s.template)
 }
+
+func (s *stores) copy() string { return fmt.Sprintf("%s_%d", s.name, s.copies) }
 
 func (s *stores) execute(ctx context.Context, database, sql string) error {
 	conn, err := pgx.Connect(ctx, s.url(database))

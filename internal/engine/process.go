@@ -140,3 +140,14 @@ func startSelf(ctx context.Context, name, logs string, args ...string) (*Process
 	_ = p.Stop()
 	return nil, failed(name, logs, err)
 }
+
+// Self runs this program with arguments as a child that ends with this process, its output in a log file below dir.
+func Self(name, dir string, env []string, args ...string) (*Process, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return nil, err
+	}
+	cmd := exec.Command(self, args...)
+	cmd.Env = append(os.Environ(), env...)
+	return start(name, dir, cmd, syscall.SIGTERM)
+}

@@ -1,0 +1,63 @@
+package bench
+
+import "context"
+
+// entry is a gate by its name.
+type entry struct {
+	name    string
+	prepare func(context.Context, *runner) (gate, error)
+}
+
+// registry is every gate, in the order in which they are measured.
+var registry = []entry{
+	{"P1", func(ctx context.Context, r *runner) (gate, error) { return r.durable(ctx, "P1") }},
+	{"P2", func(ctx context.Context, r *runner) (gate, error) { return r.durable(ctx, "P2") }},
+	{"P3", transactions},
+	{"P4", hotUser},
+	{"P5", func(context.Context, *runner) (gate, error) { return decoding(), nil }},
+	{"P7", func(context.Context, *runner) (gate, error) { return pricing(), nil }},
+	{"P10", collecting},
+	{"P13", scale},
+	{"costs", costs},
+}
+
+// Gates are the names that Run knows, in order.
+func Gates() []string {
+	names := make([]string, len(registry))
+	for i, e := range registry {
+		names[i] = e.name
+	}
+	return names
+}
+
+// runner is what gates share in one run.
+type runner struct {
+	o      Options
+	stores *stores // opened by the first gate that needs them
+}
+
+// open returns the broker with the usual events and the Postgres with the usual directory.
+func (r *runner) open(ctx context.Context) (*stores, error) {
+	if r.stores == nil {
+		s, err := open(ctx, r.o)
+		if err != nil {
+			return nil, err
+		}
+		r.stores = s
+	}
+	return r.stores, nil
+}
+
+func (r *runner) durable(ctx context.Context, name string) (gate, error) {
+	s, err := r.open(ctx)
+	if err != nil {
+		return gate{}, err
+	}
+	return durable(s, r.o, name), nil
+}
+
+func (r *runner) close() {
+	if r.stores != nil {
+		r.stores.close()
+	}
+}
