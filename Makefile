@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := build
 export CGO_ENABLED := 1
 
-.PHONY: build run test interop fmt lint generate bench clean
+.PHONY: build run test interop fuzz fmt lint generate bench clean
 
 build: ## the program: bin/cockpit
 	@mkdir -p bin
@@ -25,6 +25,10 @@ test: lint ## unit, store and end-to-end tests on real engines
 
 interop: ## the journey with real programs: Apache Kafka, kcat, CloudEvents SDKs, LiteLLM (Java 17, Maven, Python 3)
 	go test -tags interop -count=1 -v -timeout 20m ./internal/interop
+
+MINUTES ?= 10
+fuzz: ## every fuzz target in turn, MINUTES for all together; an input that fails stays in testdata/fuzz
+	go run ./internal/fuzz -minutes $(MINUTES)
 
 clean: ## what the build made
 	rm -rf bin

@@ -50,7 +50,7 @@ func applyCommand(o *options) *cobra.Command {
 		}}
 	c.Flags().StringVarP(&file, "file", "f", "", "the file, or - for standard input")
 	c.Flags().BoolVar(&options.DryRun, "dry-run", false, "say what would change, and change nothing")
-	c.Flags().BoolVar(&options.Prune, "prune", false, "end what the file leaves out")
+	c.Flags().BoolVar(&options.Prune, "prune", false, "end what the file leaves out of the accounts that it names")
 	return c
 }
 
@@ -65,6 +65,33 @@ func diffCommand(o *options) *cobra.Command {
 			return err
 		}}
 	c.Flags().StringVarP(&file, "file", "f", "", "the file, or - for standard input")
+	return c
+}
+
+func exportCommand(o *options) *cobra.Command {
+	var account string
+	c := &cobra.Command{Use: "export", Short: "The file that apply reads; applying it changes nothing", Args: exactly(0),
+		RunE: func(c *cobra.Command, _ []string) error {
+			_, pool, err := o.database(c.Context())
+			if err != nil {
+				return err
+			}
+			defer pool.Close()
+			f, notes, err := directory.Export(c.Context(), pool, account)
+			if err != nil {
+				return err
+			}
+			text, err := f.YAML()
+			if err != nil {
+				return err
+			}
+			for _, n := range notes {
+				fmt.Fprintln(c.ErrOrStderr(), n)
+			}
+			_, err = c.OutOrStdout().Write(text)
+			return err
+		}}
+	c.Flags().StringVar(&account, "account", "", "one account alone, without the platform's sections, sources, models and plans")
 	return c
 }
 

@@ -17,7 +17,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/alchemi/cockpit/internal/engine"
+	"github.com/alchemi/cockpit/internal/testkit"
 	"github.com/jackc/pgx/v5"
 )
 
@@ -25,14 +25,11 @@ import (
 const asProgram = "COCKPIT_TEST_PROGRAM"
 
 func TestMain(m *testing.M) {
-	if engine.Child() {
-		return
-	}
 	if os.Getenv(asProgram) != "" {
 		main()
 		return
 	}
-	os.Exit(m.Run())
+	testkit.Main(m)
 }
 
 func command(t *testing.T, args ...string) *exec.Cmd {

@@ -2,7 +2,10 @@ package directory
 
 import (
 	"fmt"
+	"slices"
 	"time"
+
+	"github.com/jackc/pgx/v5"
 )
 
 func orDefault(s, otherwise string) string {
@@ -39,6 +42,7 @@ func (a *applier) account(f Account) {
 			keys = append(keys, key)
 		}
 		a.do(`UPDATE users SET state = 'inactive' WHERE account_id = $1 AND state = 'active' AND key <> ALL($2)`, id, keys)
+		a.sectionsOff(id, f)
 	}
 	for key, s := range f.Sections {
 		t := &treeApplier{applier: a, account: id, place: "account " + f.Key + ": section " + key, users: users,
@@ -46,6 +50,21 @@ func (a *applier) account(f Account) {
 		t.apply(s)
 	}
 	a.userScopes(id)
+}
+
+// sectionsOff switches off the sections that the account's part of the file leaves out.
+func (a *applier) sectionsOff(account int64, f Account) {
+	a.each(`SELECT s.section_id, x.key FROM account_sections s JOIN sections x ON x.id = s.section_id WHERE s.account_id = $1 AND s.state = 'on' ORDER BY x.key`,
+		[]any{account}, func(_ int64, key string) {
+			if _, named := f.Sections[key]; !named {
+				a.changed(account, "account %s: section %s: off", f.Key, key)
+			}
+		})
+	keys := []string{}
+	for key := range f.Sections {
+		keys = append(keys, key)
+	}
+	a.do(`UPDATE account_sections s SET state = 'off' FROM sections x WHERE x.id = s.section_id AND s.account_id = $1 AND s.state = 'on' AND x.key <> ALL($2)`, account, keys)
 }
 
 func (a *applier) user(account int64, accountKey string, u User) (id int64) {
@@ -72,7 +91,36 @@ func (a *applier) user(account int64, accountKey string, u User) (id int64) {
 		a.do(`INSERT INTO user_identities (account_id, user_id, source, value, valid_from) VALUES ($1, $2, $3, $4, $5)`, account, id, i.Source, i.Value, a.now)
 		a.changed(account, "%s: identity %s of %s", place, i.Value, i.Source)
 	}
+	if a.options.Prune {
+		a.endIdentities(account, id, place, u.Identities)
+	}
 	return id
+}
+
+// endIdentities ends those that the file does not name.
+func (a *applier) endIdentities(account, user int64, place string, named []Identity) {
+	var ended []Identity
+	a.eachIdentity(account, user, func(i Identity) {
+		if !slices.Contains(named, i) {
+			ended = append(ended, i)
+		}
+	})
+	for _, i := range ended {
+		a.do(`UPDATE user_identities SET valid_to = $4 WHERE account_id = $1 AND source = $2 AND value = $3 AND valid_to = 'infinity'`, account, i.Source, i.Value, a.now)
+		a.changed(account, "%s: identity %s of %s: ended", place, i.Value, i.Source)
+	}
+}
+
+func (a *applier) eachIdentity(account, user int64, f func(Identity)) {
+	if a.err != nil {
+		return
+	}
+	rows, err := a.tx.Query(a.ctx, `SELECT source, value FROM user_identities WHERE account_id = $1 AND user_id = $2 AND valid_to = 'infinity'`, account, user)
+	if err == nil {
+		var i Identity
+		_, err = pgx.ForEachRow(rows, []any{&i.Source, &i.Value}, func() error { f(i); return nil })
+	}
+	a.err = err
 }
 
 // userScopes gives every user a row in every section of the account.
@@ -258,4 +306,11 @@ func (t *treeApplier) prune() {
 		t.do(`UPDATE `+table+` SET valid_to = $3 WHERE account_id = $1 AND section_id = $2 AND valid_to = 'infinity' AND `+id+` <> ALL($4)`,
 			t.account, t.section, t.now, kept)
 	}
+	// Whose primary membership ended has another, or applying the same file again would choose one.
+	t.do(`INSERT INTO primary_memberships (account_id, section_id, user_id, membership_id, valid_from)
+		SELECT s.account_id, s.section_id, s.user_id, min(s.id), $3 FROM scopes s
+		JOIN scope_parents p ON p.account_id = s.account_id AND p.scope_id = s.id AND p.valid_to = 'infinity'
+		WHERE s.account_id = $1 AND s.section_id = $2 AND s.kind = 'membership' AND NOT EXISTS (SELECT FROM primary_memberships m
+			WHERE m.account_id = s.account_id AND m.section_id = s.section_id AND m.user_id = s.user_id AND m.valid_to = 'infinity')
+		GROUP BY 1, 2, 3`, t.account, t.section, t.now)
 }

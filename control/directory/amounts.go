@@ -16,6 +16,19 @@ func (t *treeApplier) amounts(scope int64, place string, f Amounts) {
 	}
 	if f.Override != nil {
 		t.override(scope, place, f.Override)
+	} else if t.options.Prune {
+		t.endOverrides(scope, place)
+	}
+}
+
+// endOverrides ends what overrides the scope's allocation now or later.
+func (t *treeApplier) endOverrides(scope int64, place string) {
+	var some bool
+	t.get(`SELECT EXISTS (SELECT FROM overrides WHERE account_id = $1 AND scope_id = $2 AND kind = 'allocation' AND valid_until > $3)`,
+		[]any{t.account, scope, t.now}, &some)
+	if some {
+		t.do(`UPDATE overrides SET valid_until = $3 WHERE account_id = $1 AND scope_id = $2 AND kind = 'allocation' AND valid_until > $3`, t.account, scope, t.now)
+		t.changed(t.account, "%s: override ended", place)
 	}
 }
 

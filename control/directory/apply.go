@@ -21,7 +21,7 @@ const priceLead = 5 * time.Second
 // Options say how to apply.
 type Options struct {
 	DryRun bool // say what would change, and change nothing
-	Prune  bool // end what the file leaves out
+	Prune  bool // end what the file leaves out of the accounts that it names
 	// Correct allows prices and factors that begin in the past, where something was charged since: what was is corrected after.
 	Correct bool
 	Author  string // who is on record for allocations and overrides
@@ -348,6 +348,7 @@ func (a *applier) plan(p Plan) {
 	if p.TimeZone != "" {
 		zone = &p.TimeZone
 	}
+	thresholds := append([]int{}, p.Thresholds...) // none is an empty list and not NULL
 	var id int64
 	if !a.get(`SELECT id FROM budget_plans WHERE account_id IS NULL AND key = $1`, []any{p.Key}, &id) {
 		a.get(`INSERT INTO budget_plans (key) VALUES ($1) RETURNING id`, []any{p.Key}, &id)
@@ -355,12 +356,12 @@ func (a *applier) plan(p Plan) {
 	var same bool
 	a.get(`SELECT (cycle, every_days, anchor, time_zone, enforcement, thresholds, rollover) IS NOT DISTINCT FROM ($2::text, $3::integer, $4::date, $5::text, $6::text, $7::integer[], $8::text)
 		FROM budget_plan_versions WHERE plan_id = $1 ORDER BY id DESC LIMIT 1`,
-		[]any{id, p.Cycle, days, p.Anchor, zone, p.Enforcement, p.Thresholds, rollover}, &same)
+		[]any{id, p.Cycle, days, p.Anchor, zone, p.Enforcement, thresholds, rollover}, &same)
 	if same {
 		return
 	}
 	a.do(`INSERT INTO budget_plan_versions (plan_id, cycle, every_days, anchor, time_zone, enforcement, thresholds, rollover) VALUES ($1, $2, $3, $4::text::date, $5, $6, $7, $8)`,
-		id, p.Cycle, days, p.Anchor, zone, p.Enforcement, p.Thresholds, rollover)
+		id, p.Cycle, days, p.Anchor, zone, p.Enforcement, thresholds, rollover)
 	a.changed(0, "plan %s: version added", p.Key)
 	a.each(`SELECT DISTINCT account_id, '' FROM scope_plans WHERE plan_id = $1`, []any{id}, func(account int64, _ string) { a.touched[account] = true })
 }

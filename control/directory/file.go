@@ -82,7 +82,7 @@ type Account struct {
 	Key      string
 	Name     string
 	TimeZone string `yaml:"time_zone"`
-	State    string // active (default), suspended
+	State    string // active (default), suspended, closed
 	Users    []User
 	Sections map[string]AccountSection
 }

@@ -124,7 +124,7 @@ func (c *checker) account(a Account) {
 	place := "account " + a.Key
 	c.key(place, a.Key)
 	c.zone(place, a.TimeZone)
-	c.oneOf(place+": state", a.State, "", "active", "suspended")
+	c.oneOf(place+": state", a.State, "", "active", "suspended", "closed")
 	users := map[string]bool{}
 	for _, u := range a.Users {
 		c.key(place+": user "+u.Key, u.Key)

@@ -2,7 +2,6 @@ package decode_test
 
 import (
 	"encoding/json"
-	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -199,61 +198,6 @@ func TestTheUsualEventAllocatesNothing(t *testing.T) {
 	if n := testing.AllocsPerRun(100, func() { d.Usage(r, &u) }); n != 0 {
 		t.Errorf("%v allocations", n)
 	}
-}
-
-// What encoding/json refuses, or reads as another text, number or time, must not be read otherwise here.
-func FuzzUsage(f *testing.F) {
-	f.Add([]byte(usual))
-	f.Add([]byte(strings.Replace(usual, "u-42", `\ud83d\ude00\/\u0041`, 1)))
-	f.Add([]byte(guardrail))
-	f.Fuzz(func(t *testing.T, value []byte) {
-		var d decode.Decoder
-		var u events.Usage
-		var g events.Guardrail
-		r := &kgo.Record{Value: value}
-		d.Guardrail(r, &g)
-		rejected := d.Usage(r, &u)
-		if rejected != nil {
-			if rejected.Reason == 0 || rejected.Detail == "" {
-				t.Fatalf("rejected without a word: %+v", rejected)
-			}
-			return
-		}
-		var want struct {
-			ID, Source string
-			Time       time.Time
-			Data       struct {
-				Account, User, Model string
-				Quantities           map[string]json.Number
-			}
-		}
-		if err := json.Unmarshal(value, &want); err != nil {
-			t.Fatalf("encoding/json refuses %q: %v", value, err)
-		}
-		if u.ID != want.ID || u.TimeMicros != want.Time.UnixMicro() {
-			t.Fatalf("%q: %+v, want %+v", value, u, want)
-		}
-		for i := range events.NumQuantities {
-			if n, given := want.Data.Quantities[events.Quantity(i).String()]; given && n != "" && fmt.Sprint(u.Quantities.N[i]) != n.String() {
-				t.Fatalf("%v is %d, want %s", events.Quantity(i), u.Quantities.N[i], n)
-			}
-		}
-	})
-}
-
-func FuzzProtobuf(f *testing.F) {
-	f.Add(usageProto())
-	f.Fuzz(func(t *testing.T, value []byte) {
-		var d decode.Decoder
-		var u events.Usage
-		var g events.Guardrail
-		r := record(string(value), "ce_specversion", "1.0", "ce_id", "1", "ce_source", "s", "ce_type", events.TypeUsage, "ce_time", "2026-11-23T08:00:00Z", "content-type", "application/protobuf")
-		if rejected := d.Usage(r, &u); rejected == nil && (u.Account == "" || u.Quantities.Present == 0) {
-			t.Fatalf("%+v", u)
-		}
-		r.Headers[3].Value = []byte(events.TypeGuardrail)
-		d.Guardrail(r, &g)
-	})
 }
 
 func BenchmarkUsage(b *testing.B) {

@@ -83,17 +83,16 @@ func (d *Decoder) checkText(field, v string, bytesMax int) {
 		d.wrong(field, "has more than "+strconv.Itoa(bytesMax)+" bytes")
 		return
 	}
+	var all byte
 	for i := range len(v) {
-		if v[i] >= 0x80 {
-			if !norm.NFC.IsNormalString(v) {
-				d.wrong(field, "is not in Unicode form NFC")
-			}
-			return
-		}
 		if v[i] == 0 {
 			d.wrong(field, "has a zero character")
 			return
 		}
+		all |= v[i]
+	}
+	if all >= 0x80 && !norm.NFC.IsNormalString(v) {
+		d.wrong(field, "is not in Unicode form NFC")
 	}
 }
 

@@ -14,28 +14,27 @@ func (d *Decoder) usageProtobuf(data []byte, u *events.Usage) {
 	texts := [...]*string{1: &u.Account, 2: &u.Section, 3: &u.User, 4: &u.Team, 5: &u.Model, 6: &u.Operation, 7: &u.Agent, 8: &u.Tool,
 		9: &u.Status, 10: &u.Reservation, 11: &u.TraceID, 14: &u.CostUSD}
 	var labels map[string]string
-	d.message(data, func(field protowire.Number, text []byte, n uint64) {
+	d.message(data, func(f protoField) {
 		switch {
-		case int(field) < len(texts) && texts[field] != nil:
-			*texts[field] = d.protoText(field, text)
-		case field == 12:
-			name, value, count := d.entry(text)
-			if quantity, known := events.ParseQuantity(name); known && value == "" {
-				u.Quantities.Set(quantity, d.protoInteger(name, count))
-			} else if !known {
-				d.protoInteger("quantities", count)
+		case f.isText && int(f.number) < len(texts) && texts[f.number] != nil:
+			*texts[f.number] = d.protoText(f.text)
+		case f.is(12, true):
+			name, _, count := d.entry(f.text, false)
+			n := d.protoInteger("quantities."+quoted(name), count)
+			if quantity, known := events.ParseQuantity(name); known {
+				u.Quantities.Set(quantity, n)
 			}
-		case field == 13:
-			u.LatencyMS = d.protoInteger("latency_ms", n)
-		case field == 15:
+		case f.is(13, false):
+			u.LatencyMS = d.protoInteger("latency_ms", f.n)
+		case f.is(15, true):
 			if labels == nil {
 				labels = map[string]string{}
 			}
-			name, value, _ := d.entry(text)
+			name, value, _ := d.entry(f.text, true)
 			labels[name] = value
 		}
 	})
-	if u.CostUSD != "" && !isDecimal(u.CostUSD) {
+	if u.CostUSD != "" && (len(u.CostUSD) > decimalMax || !isDecimal(u.CostUSD)) {
 		d.wrong("cost_usd", "must be a decimal like 0.0125, with at most 12 places")
 	}
 	if labels != nil {
@@ -50,16 +49,16 @@ func (d *Decoder) usageProtobuf(data []byte, u *events.Usage) {
 func (d *Decoder) guardrailProtobuf(data []byte, g *events.Guardrail) {
 	texts := [...]*string{1: &g.Account, 2: &g.Section, 3: &g.User, 4: &g.Team, 5: &g.Agent, 6: &g.Model, 7: &g.Guardrail, 8: &g.Rule,
 		9: &g.Category, 10: &g.Stage, 11: &g.Action, 12: &g.Outcome, 13: &g.Severity, 14: &g.SampleHash, 15: &g.RequestID, 16: &g.TraceID, 20: &g.Confidence}
-	d.message(data, func(field protowire.Number, text []byte, n uint64) {
+	d.message(data, func(f protoField) {
 		switch {
-		case int(field) < len(texts) && texts[field] != nil:
-			*texts[field] = d.protoText(field, text)
-		case field == 17:
-			g.GuardrailVersion = d.protoInteger("guardrail_version", n)
-		case field == 18:
-			g.MatchCount = d.protoInteger("match_count", n)
-		case field == 19:
-			g.LatencyMS = d.protoInteger("latency_ms", n)
+		case f.isText && int(f.number) < len(texts) && texts[f.number] != nil:
+			*texts[f.number] = d.protoText(f.text)
+		case f.is(17, false):
+			g.GuardrailVersion = d.protoInteger("guardrail_version", f.n)
+		case f.is(18, false):
+			g.MatchCount = d.protoInteger("match_count", f.n)
+		case f.is(19, false):
+			g.LatencyMS = d.protoInteger("latency_ms", f.n)
 		}
 	})
 	if g.Confidence != "" && g.Confidence != "1" && (!isDecimal(g.Confidence) || g.Confidence[0] != '0') {
@@ -67,24 +66,39 @@ func (d *Decoder) guardrailProtobuf(data []byte, g *events.Guardrail) {
 	}
 }
 
-// message calls f for each field: text of the length-delimited, n of the varints. Other kinds are passed over.
-func (d *Decoder) message(data []byte, f func(field protowire.Number, text []byte, n uint64)) {
+// protoField is a field of a message: length-delimited or a varint.
+type protoField struct {
+	number protowire.Number
+	isText bool
+	text   []byte
+	n      uint64
+}
+
+func (f protoField) is(number protowire.Number, isText bool) bool {
+	return f.number == number && f.isText == isText
+}
+
+// message calls f for each field. Other kinds are passed over, as are fields whose kind is not the schema's: protobuf does not know those.
+func (d *Decoder) message(data []byte, f func(protoField)) {
 	for len(data) > 0 {
-		field, kind, n := protowire.ConsumeTag(data)
+		number, kind, n := protowire.ConsumeTag(data)
+		if n >= 0 && number > protowire.MaxValidNumber {
+			d.s.fail("protobuf: a field's number is none")
+			return
+		}
 		if n < 0 {
 			d.s.fail("protobuf: " + protowire.ParseError(n).Error())
 			return
 		}
 		data = data[n:]
-		var text []byte
-		var number uint64
+		field := protoField{number: number, isText: kind == protowire.BytesType}
 		switch kind {
 		case protowire.BytesType:
-			text, n = protowire.ConsumeBytes(data)
+			field.text, n = protowire.ConsumeBytes(data)
 		case protowire.VarintType:
-			number, n = protowire.ConsumeVarint(data)
+			field.n, n = protowire.ConsumeVarint(data)
 		default:
-			n = protowire.ConsumeFieldValue(field, kind, data)
+			n = protowire.ConsumeFieldValue(number, kind, data)
 		}
 		if n < 0 {
 			d.s.fail("protobuf: " + protowire.ParseError(n).Error())
@@ -92,25 +106,27 @@ func (d *Decoder) message(data []byte, f func(field protowire.Number, text []byt
 		}
 		data = data[n:]
 		if kind == protowire.BytesType || kind == protowire.VarintType {
-			f(field, text, number)
+			f(field)
 		}
 	}
 }
 
-// entry is one entry of a map.
-func (d *Decoder) entry(data []byte) (key, value string, n uint64) {
-	d.message(data, func(field protowire.Number, text []byte, number uint64) {
-		switch field {
-		case 1:
-			key = d.protoText(field, text)
-		case 2:
-			value, n = d.protoText(field, text), number
+// entry is one entry of a map, whose values are texts or else integers.
+func (d *Decoder) entry(data []byte, ofTexts bool) (key, value string, n uint64) {
+	d.message(data, func(f protoField) {
+		switch {
+		case f.is(1, true):
+			key = d.protoText(f.text)
+		case f.is(2, ofTexts) && ofTexts:
+			value = d.protoText(f.text)
+		case f.is(2, ofTexts):
+			n = f.n
 		}
 	})
 	return key, value, n
 }
 
-func (d *Decoder) protoText(field protowire.Number, text []byte) string {
+func (d *Decoder) protoText(text []byte) string {
 	if !utf8.Valid(text) {
 		d.s.fail("a string is not valid UTF-8")
 		return ""

@@ -279,32 +279,3 @@ func TestLimits(t *testing.T) {
 		t.Errorf("%d calls, %v", calls, err)
 	}
 }
-
-// Every item is an event or an error; an array that is JSON has as many items, and where reads are cut makes no difference.
-func FuzzRead(f *testing.F) {
-	f.Add([]byte(call))
-	f.Add([]byte("[" + call + ",{}]"))
-	f.Add([]byte(line + "\n" + line[:200] + "\n7"))
-	f.Add([]byte(`[{"a":]},{"a":[1},"\"]",{"id":1,"endTime":1e9,"response_cost":-0e-5}]`))
-	f.Fuzz(func(t *testing.T, body []byte) {
-		for _, format := range []string{litellm.Any, litellm.NDJSON} {
-			items, err := readAll(bytes.NewReader(body), format)
-			if err != nil && len(items) < litellm.ItemsMax {
-				t.Fatal(err)
-			}
-			for _, it := range items {
-				if (it.Err == nil) != json.Valid(it.Event) || (it.Err != nil) != json.Valid(it.Kept) {
-					t.Fatalf("%s %s %v", it.Event, it.Kept, it.Err)
-				}
-			}
-			cut, _ := readAll(iotest.OneByteReader(bytes.NewReader(body)), format)
-			var whole []json.RawMessage
-			if json.Unmarshal(body, &whole) == nil && format == litellm.Any && bytes.HasPrefix(bytes.TrimSpace(body), []byte("[")) && len(items) != len(whole) {
-				t.Fatalf("%d items of %d", len(items), len(whole))
-			}
-			if len(cut) != len(items) {
-				t.Fatalf("%d items, byte by byte %d", len(items), len(cut))
-			}
-		}
-	})
-}

@@ -124,7 +124,9 @@ func read(rec *kgo.Record) (it Item) {
 		case headerAccount:
 			it.Account = v
 		case headerIdentity:
-			_, _ = hex.Decode(it.Identity[:], h.Value[:min(len(h.Value), 32)])
+			if whole, err := hex.DecodeString(v); err == nil && len(whole) == len(it.Identity) {
+				copy(it.Identity[:], whole)
+			}
 		case headerTopic:
 			it.Source.Topic = v
 		case headerTopicID:

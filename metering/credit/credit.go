@@ -83,6 +83,10 @@ func parse(s string, places int) (int64, error) {
 	if len(fraction) > places {
 		return 0, fmt.Errorf("%q has more than %d places", s, places)
 	}
+	limit := uint64(1<<63 - 1)
+	if negative {
+		limit++
+	}
 	var v uint64
 	for i := range len(whole) + places {
 		d := byte('0')
@@ -96,7 +100,7 @@ func parse(s string, places int) (int64, error) {
 		}
 		hi, lo := bits.Mul64(v, 10)
 		sum, carry := bits.Add64(lo, uint64(d-'0'), 0)
-		if hi > 0 || carry > 0 || sum > 1<<63-1 {
+		if hi > 0 || carry > 0 || sum > limit {
 			return 0, fmt.Errorf("%q: %w", s, ErrOverflow)
 		}
 		v = sum

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"math"
 
 	"github.com/alchemi/cockpit/schemas/events"
 )
@@ -28,7 +29,14 @@ func Decode(data []byte, from int64, b *Body) error {
 	last, lastTime := from-1, int64(0)
 	for _, d := range cols[colDecisions].data {
 		en := Entry{Decision: Decision(d)}
-		last += int64(cols[colPositions].uvarint()) + 1
+		if en.Decision < Charged || en.Decision > Skipped {
+			return fmt.Errorf("%w: decision %d", ErrCorrupt, d)
+		}
+		gap := cols[colPositions].uvarint()
+		if gap >= uint64(math.MaxInt64-max(last, -1)) {
+			return fmt.Errorf("%w: a position beyond 63 bits", ErrCorrupt)
+		}
+		last += int64(gap) + 1
 		en.Position = last
 		if en.Decision.HasIdentity() {
 			copy(en.Identity[:], cols[colIdentities].bytes(16))
@@ -97,7 +105,7 @@ func (en *Entry) decodeRest(cols *[columns]reader) {
 		}
 		en.Account = int64(cols[colReasons].uvarint())
 	case en.Decision == Moved:
-		en.Home = int32(cols[colHomes].uvarint())
+		en.Home = int32(cols[colHomes].upTo(math.MaxInt32))
 	case en.Decision.HasOrigin():
 		en.Origin.OffsetsID = int64(cols[colOrigins].uvarint())
 		en.Origin.Position = int64(cols[colOrigins].uvarint())
@@ -164,6 +172,16 @@ func (r *reader) uvarint() uint64 {
 	return v
 }
 
+// upTo is a uvarint that must not be above limit.
+func (r *reader) upTo(limit uint64) uint64 {
+	v := r.uvarint()
+	if v > limit {
+		r.bad, r.data = true, nil
+		return 0
+	}
+	return v
+}
+
 func (r *reader) varint() int64 {
 	v, n := binary.Varint(r.data)
 	if n <= 0 {
@@ -185,13 +203,13 @@ func (r *reader) bytes(n int) []byte {
 }
 
 func (r *reader) charge(version byte) (c Charge) {
-	c.Path = int(r.uvarint() & 0x7fffffff)
+	c.Path = int(r.upTo(math.MaxInt32))
 	if version > 1 {
 		c.Membership = int64(r.uvarint())
 		c.User = c.Membership + r.varint()
 	}
 	c.Model, c.Price, c.Factor = int64(r.uvarint()), int64(r.uvarint()), int64(r.uvarint())
-	c.Flags = events.Flag(r.uvarint())
+	c.Flags = events.Flag(r.upTo(math.MaxUint32))
 	c.Credits, c.Cost = r.varint(), r.varint()
 	return c
 }

@@ -104,19 +104,3 @@ func TestVersion1IsRead(t *testing.T) {
 		t.Errorf("got %+v", b)
 	}
 }
-
-func FuzzDecode(f *testing.F) {
-	var enc journal.Encoder
-	f.Add(enc.Append(nil, 5, &journal.Body{Paths: []journal.Path{{Account: 1, Section: 1, Scopes: []int64{1, 2}}},
-		Entries: []journal.Entry{{Decision: journal.Charged, Position: 6, Charge: journal.Charge{Credits: 12}}}}), int64(5))
-	f.Fuzz(func(t *testing.T, data []byte, from int64) {
-		var b journal.Body
-		if err := journal.Decode(data, from, &b); err != nil && !errors.Is(err, journal.ErrCorrupt) {
-			t.Fatal(err)
-		}
-		hashes, micros, err := journal.Identities(data, nil, nil)
-		if err != nil && !errors.Is(err, journal.ErrCorrupt) || len(hashes) != len(micros) {
-			t.Fatal(err)
-		}
-	})
-}

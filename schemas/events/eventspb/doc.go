@@ -3,4 +3,4 @@
 // Field numbers are never used again for something else.
 package eventspb
 
-//go:generate go run github.com/bufbuild/buf/cmd/buf@v1.60.0 generate
+//go:generate go -C ../../../internal/tools run ./protoc ../../schemas/events/eventspb/events.proto ../../schemas/events/eventspb
