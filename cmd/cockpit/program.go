@@ -71,27 +71,39 @@ func (p *program) run(ctx context.Context, ready func()) error {
 		return err
 	}
 	p.log.Info("listening", "address", address, "modules", p.modules)
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return server.serve(ctx) })
-	g.Go(func() error {
-		if err := p.connect(ctx); err != nil {
-			return err
-		}
-		defer p.close()
-		if err := p.start(ctx, g, server); err != nil {
-			return err
-		}
-		p.lacking.Store(nil)
-		ready()
-		<-ctx.Done()
-		return server.drained(ctx)
-	})
+	g.Go(func() error { return p.work(ctx, stop, server, ready) })
 	err = g.Wait()
 	if errors.Is(err, context.Canceled) {
 		err = nil
 	}
 	p.log.Info("stopped")
 	return err
+}
+
+// work runs the modules, and closes the stores when all of them, and the server, have drained: a worker that was told to
+// stop still commits the batch that it began.
+func (p *program) work(ctx context.Context, stop func(), server *server, ready func()) error {
+	if err := p.connect(ctx); err != nil {
+		return err
+	}
+	defer p.close()
+	g, running := errgroup.WithContext(ctx)
+	g.Go(func() error {
+		if err := p.start(running, g, server); err != nil {
+			return err
+		}
+		p.lacking.Store(nil)
+		ready()
+		<-running.Done()
+		return nil
+	})
+	err := g.Wait()
+	stop() // also when a module failed
+	return errors.Join(err, server.drained(ctx))
 }
 
 // connect reaches the stores, and waits for those that are away.
