@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -217,8 +218,12 @@ func (p *program) startMetering(ctx context.Context, g *errgroup.Group) error {
 	if err != nil {
 		return err
 	}
+	host, err := os.Hostname()
+	if err != nil {
+		return err
+	}
 	service := worker.New(worker.Config{Kafka: p.cfg.kafka(), Topics: []string{topics.Usage, topics.Guardrail}, Journal: store, Replays: store, Directory: follower,
-		Hasher: identity.NewHasher(secret), Log: p.log, Stats: &p.stats, BatchEventsMax: p.cfg.BatchEvents,
+		Hasher: identity.NewHasher(secret), Log: p.log, Stats: &p.stats, Address: host + "/" + p.cfg.Listen, BatchEventsMax: p.cfg.BatchEvents,
 		WindowSpan: p.cfg.Window, TooEarly: p.cfg.TooEarly, WindowEventsMax: p.cfg.WindowEvents})
 	folder := fold.New(p.pool, p.log, time.Now)
 	g.Go(func() error { return follower.Run(ctx) })

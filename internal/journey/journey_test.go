@@ -70,10 +70,14 @@ func (d *deployment) must(err error) {
 }
 
 // work runs a metering service until stop is called.
-func (d *deployment) work() (stats *worker.Stats, stop func()) {
+func (d *deployment) work(change ...func(*worker.Config)) (stats *worker.Stats, stop func()) {
 	stats = &worker.Stats{}
-	s := worker.New(worker.Config{Kafka: []kgo.Opt{kgo.SeedBrokers(d.kafka)}, Topics: []string{topics.Usage, topics.Guardrail}, Journal: d.store, Replays: d.store,
-		Directory: d.follower, Hasher: d.hasher, Log: slog.New(slog.NewTextHandler(d.t.Output(), nil)), Stats: stats})
+	cfg := worker.Config{Kafka: []kgo.Opt{kgo.SeedBrokers(d.kafka)}, Topics: []string{topics.Usage, topics.Guardrail}, Journal: d.store, Replays: d.store,
+		Directory: d.follower, Hasher: d.hasher, Log: slog.New(slog.NewTextHandler(d.t.Output(), nil)), Stats: stats}
+	for _, f := range change {
+		f(&cfg)
+	}
+	s := worker.New(cfg)
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- s.Run(ctx) }()

@@ -15,5 +15,5 @@
 //   - the number of partitions grew: a new generation is begun, which refuses commits under the old one.
 //
 // Map: service.go (client, assignment, polling), partition.go (one worker's life), batch.go (one batch), lookup.go
-// (events older than the window), metrics.go.
+// (events older than the window), rejoin.go (after a kill), stats.go.
 package worker
