@@ -16,6 +16,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/alchemi/cockpit/internal/faultpoint"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -106,6 +107,7 @@ func (d *Dispatcher) Once(ctx context.Context) (n int, err error) {
 		if err := d.producer.ProduceSync(ctx, records...).FirstErr(); err != nil {
 			return fmt.Errorf("publish to %s: %w", Topic, err)
 		}
+		faultpoint.Hit("alerts.after-produce")
 		_, err = tx.Exec(ctx, `UPDATE alert_outbox SET state = 'sent', sent_at = now() WHERE id = ANY($1)`, ids)
 		return err
 	})

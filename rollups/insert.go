@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/ClickHouse/clickhouse-go/v2"
+	"github.com/alchemi/cockpit/internal/faultpoint"
 	"github.com/alchemi/cockpit/schemas/events"
 	"github.com/alchemi/cockpit/schemas/journal"
 	"github.com/shopspring/decimal"
@@ -78,6 +79,7 @@ func (w *Writer) insertTable(ctx context.Context, b *batch, table string, n int,
 	if err := insert.Send(); err != nil {
 		return fmt.Errorf("insert into %s: %w", table, err)
 	}
+	faultpoint.Hit("rollups.after-insert")
 	return nil
 }
 

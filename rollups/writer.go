@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
+	"github.com/alchemi/cockpit/internal/faultpoint"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -119,6 +120,7 @@ func (w *Writer) Once(ctx context.Context) (int, error) {
 
 // write takes one batch to ClickHouse.
 func (w *Writer) write(ctx context.Context, src *source, b *batch) error {
+	faultpoint.Hit("rollups.after-plan")
 	rows, err := w.build(ctx, src, b)
 	if err != nil {
 		return err
@@ -131,11 +133,13 @@ func (w *Writer) write(ctx context.Context, src *source, b *batch) error {
 		if err := w.insert(ctx, b, rows); err != nil {
 			return err
 		}
+		faultpoint.Hit("rollups.before-done")
 		return done(ctx, tx, b)
 	})
 	if err != nil {
 		return err
 	}
+	faultpoint.Hit("rollups.after-done")
 	w.events.Add(int64(len(rows.usage) + len(rows.guardrails)))
 	return nil
 }

@@ -135,6 +135,7 @@ func (p *program) metrics() *prometheus.Registry {
 		{"cockpit_journal_rows_total", "Batches that were committed to the journal.", p.stats.Batches.Load},
 		{"cockpit_store_retries_total", "Tries against a store that failed.", p.stats.Retries},
 		{"cockpit_worker_restarts_total", "Times that a worker started over from the journal.", p.stats.Restarts},
+		{"cockpit_commits_refused_total", "Batches that were refused because another worker had taken their log, or it was paused.", p.stats.Refused},
 		{"cockpit_http_events_accepted_total", "Events that the collector took.", func() int64 {
 			if p.collect == nil {
 				return 0

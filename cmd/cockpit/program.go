@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -71,27 +72,39 @@ func (p *program) run(ctx context.Context, ready func()) error {
 		return err
 	}
 	p.log.Info("listening", "address", address, "modules", p.modules)
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return server.serve(ctx) })
-	g.Go(func() error {
-		if err := p.connect(ctx); err != nil {
-			return err
-		}
-		defer p.close()
-		if err := p.start(ctx, g, server); err != nil {
-			return err
-		}
-		p.lacking.Store(nil)
-		ready()
-		<-ctx.Done()
-		return server.drained(ctx)
-	})
+	g.Go(func() error { return p.work(ctx, stop, server, ready) })
 	err = g.Wait()
 	if errors.Is(err, context.Canceled) {
 		err = nil
 	}
 	p.log.Info("stopped")
 	return err
+}
+
+// work runs the modules, and closes the stores when all of them, and the server, have drained: a worker that was told to
+// stop still commits the batch that it began.
+func (p *program) work(ctx context.Context, stop func(), server *server, ready func()) error {
+	if err := p.connect(ctx); err != nil {
+		return err
+	}
+	defer p.close()
+	g, running := errgroup.WithContext(ctx)
+	g.Go(func() error {
+		if err := p.start(running, g, server); err != nil {
+			return err
+		}
+		p.lacking.Store(nil)
+		ready()
+		<-running.Done()
+		return nil
+	})
+	err := g.Wait()
+	stop() // also when a module failed
+	return errors.Join(err, server.drained(ctx))
 }
 
 // connect reaches the stores, and waits for those that are away.
@@ -203,8 +216,12 @@ func (p *program) startMetering(ctx context.Context, g *errgroup.Group) error {
 	if err != nil {
 		return err
 	}
+	host, err := os.Hostname()
+	if err != nil {
+		return err
+	}
 	service := worker.New(worker.Config{Kafka: p.cfg.kafka(), Topics: []string{topics.Usage, topics.Guardrail}, Journal: store, Replays: store, Directory: follower,
-		Hasher: identity.NewHasher(secret), Log: p.log, Stats: &p.stats, BatchEventsMax: p.cfg.BatchEvents,
+		Hasher: identity.NewHasher(secret), Log: p.log, Stats: &p.stats, Address: host + "/" + p.cfg.Listen, BatchEventsMax: p.cfg.BatchEvents,
 		WindowSpan: p.cfg.Window, TooEarly: p.cfg.TooEarly, WindowEventsMax: p.cfg.WindowEvents, Scratch: p.cfg.Scratch})
 	folder := fold.New(p.pool, p.log, time.Now)
 	g.Go(func() error { return follower.Run(ctx) })

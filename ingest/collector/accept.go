@@ -10,6 +10,7 @@ import (
 	"github.com/alchemi/cockpit/ingest/decode"
 	"github.com/alchemi/cockpit/ingest/identity"
 	"github.com/alchemi/cockpit/ingest/topics"
+	"github.com/alchemi/cockpit/internal/faultpoint"
 	"github.com/alchemi/cockpit/schemas/events"
 	"github.com/twmb/franz-go/pkg/kgo"
 )
@@ -165,5 +166,8 @@ func (r *request) produce(ctx context.Context) error {
 	// A client that goes away does not stop what was begun, since it can't know what was taken.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), r.c.cfg.Timeout)
 	defer cancel()
-	return r.c.cfg.Producer.ProduceSync(ctx, r.records...).FirstErr()
+	faultpoint.Hit("ingest.before-produce")
+	err := r.c.cfg.Producer.ProduceSync(ctx, r.records...).FirstErr()
+	faultpoint.Hit("ingest.after-produce")
+	return err
 }

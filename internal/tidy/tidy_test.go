@@ -41,6 +41,8 @@ var mayImport = []struct {
 	{"internal/bench", []string{""}, "measures the path itself"},
 	{"internal/interop", []string{"deploy", "internal/engine"}, "runs the built program from outside"},
 	{"internal/journey", []string{""}, "tests the path from end to end"},
+	{"internal/faults", []string{""}, "breaks the program from outside, and makes its traffic"},
+	{"internal/faultpoint", nil, "is called from everywhere, so it knows nothing"},
 	{"internal/engine", []string{"schemas", "deploy", "internal/engine"}, "engines know nothing of the product"},
 	{"internal", []string{"schemas", "deploy", "internal"}, "private ground under everything"},
 }
@@ -146,7 +148,7 @@ func TestImports(t *testing.T) {
 			path := strings.Trim(im.Path.Value, `"`)
 			checkPure(t, f, path)
 			own, ok := strings.CutPrefix(path, module)
-			if !ok || f.test() && (strings.HasPrefix(own, "internal/testkit") || strings.HasPrefix(own, "internal/engine") || own == "deploy") {
+			if !ok || own == "internal/faultpoint" || f.test() && (strings.HasPrefix(own, "internal/testkit") || strings.HasPrefix(own, "internal/engine") || own == "deploy") {
 				continue
 			}
 			checkMatrix(t, f, own)

@@ -20,6 +20,7 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/alchemi/cockpit/internal/faultpoint"
 	"github.com/alchemi/cockpit/metering/balances"
 	"github.com/alchemi/cockpit/metering/directory"
 	"github.com/alchemi/cockpit/schemas/journal"
@@ -99,11 +100,14 @@ func (f *Folder) Once(ctx context.Context) (rows int, err error) {
 		if err := r.rollover(ctx); err != nil {
 			return err
 		}
-		return r.cross(ctx)
+		err := r.cross(ctx)
+		faultpoint.Hit("fold.before-commit")
+		return err
 	})
 	if err != nil {
 		return 0, fmt.Errorf("fold: %w", err)
 	}
+	faultpoint.Hit("fold.after-commit")
 	return rows, nil
 }
 

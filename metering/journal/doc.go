@@ -8,6 +8,7 @@
 //   - Whoever takes a log raises its epoch. A commit under an older epoch, another generation (number of partitions) or
 //     from another position writes nothing and returns ErrFenced.
 //   - Ranges of one log are contiguous.
+//   - A log that is paused has an alert, written in the statement that pauses it.
 //
 // Failures: a commit whose answer was lost is resolved by taking the log (which waits for the statement, should it still
 // run, and shuts out what comes later) and looking up the batch id, never by comparing positions.

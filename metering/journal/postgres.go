@@ -22,6 +22,15 @@ func NewPostgres(pool *pgxpool.Pool) *Postgres { return &Postgres{pool: pool} }
 
 var _ Store = (*Postgres)(nil)
 
+// alertPaused raises the platform's alert of the logs that the statement before it paused, once for each pause: a log is
+// paused at most once in an epoch. It returns whether the statement had a row.
+const alertPaused = `raised AS (
+		INSERT INTO alerts (type, dedupe_key, data)
+		SELECT 'metering.log_paused', format('log_paused/%s/%s', id, epoch), jsonb_build_object('topic', topic, 'partition', partition, 'position', next, 'reason', paused_reason)
+		FROM paused WHERE paused_reason IS NOT NULL ON CONFLICT (dedupe_key) DO NOTHING RETURNING id
+	), told AS (INSERT INTO alert_outbox (alert_id) SELECT id FROM raised)
+	SELECT EXISTS (SELECT FROM paused)`
+
 const leaseColumns = `id, partitions, generation, epoch, next, coalesce(paused_reason, '')`
 
 func scanLease(row pgx.Row, l *Lease) error {
@@ -38,12 +47,13 @@ func (s *Postgres) Take(ctx context.Context, p Partition, partitions int32, star
 		return l, wrap(err, "take %s/%d", p.Topic, p.Partition)
 	}
 	// A topic that is known under another id was made anew: what was not read of the old one is lost, and only an operator goes on.
-	const insert = `INSERT INTO offsets (cluster_id, topic_id, topic, partition, partitions, generation, next, paused_reason)
+	const insert = `WITH paused AS (
+		INSERT INTO offsets (cluster_id, topic_id, topic, partition, partitions, generation, next, paused_reason)
 		SELECT $1, $2, $3, $4, greatest($5, max(o.partitions)), coalesce(max(o.generation), 1), $6,
 			CASE WHEN EXISTS (SELECT FROM offsets e WHERE e.cluster_id = $1 AND e.topic = $3 AND e.topic_id <> $2)
 				THEN 'the topic was made anew under another id' END
 		FROM offsets o WHERE o.cluster_id = $1 AND o.topic_id = $2
-		ON CONFLICT (cluster_id, topic_id, partition) DO NOTHING`
+		ON CONFLICT (cluster_id, topic_id, partition) DO NOTHING RETURNING *), ` + alertPaused
 	if _, err := s.pool.Exec(ctx, insert, p.ClusterID, p.TopicID, p.Topic, p.Partition, partitions, start); err != nil {
 		return l, wrap(err, "begin %s/%d", p.Topic, p.Partition)
 	}
@@ -86,11 +96,13 @@ func (s *Postgres) Resolve(ctx context.Context, l *Lease, id uuid.UUID) (bool, e
 
 // Pause implements Store.
 func (s *Postgres) Pause(ctx context.Context, l *Lease, reason string) error {
-	tag, err := s.pool.Exec(ctx, `UPDATE offsets SET paused_reason = $3, updated_at = now() WHERE id = $1 AND epoch = $2`, l.LogID, l.Epoch, reason)
+	var held bool
+	err := s.pool.QueryRow(ctx, `WITH paused AS (UPDATE offsets SET paused_reason = $3, updated_at = now() WHERE id = $1 AND epoch = $2 RETURNING *), `+alertPaused,
+		l.LogID, l.Epoch, reason).Scan(&held)
 	if err != nil {
 		return wrap(err, "pause %s/%d", l.Partition.Topic, l.Partition.Partition)
 	}
-	if tag.RowsAffected() == 0 {
+	if !held {
 		return ErrFenced
 	}
 	l.Paused = reason

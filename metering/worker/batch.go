@@ -10,6 +10,7 @@ import (
 	"github.com/alchemi/cockpit/ingest/decode"
 	"github.com/alchemi/cockpit/ingest/quarantine"
 	"github.com/alchemi/cockpit/ingest/topics"
+	"github.com/alchemi/cockpit/internal/faultpoint"
 	"github.com/alchemi/cockpit/metering/decide"
 	"github.com/alchemi/cockpit/metering/dedupe"
 	"github.com/alchemi/cockpit/metering/journal"
@@ -60,6 +61,7 @@ func (b *batch) do(ctx context.Context) error {
 	if first.Offset < b.p.lease.Next {
 		return fmt.Errorf("polled offset %d, which is below the position %d", first.Offset, b.p.lease.Next)
 	}
+	faultpoint.Hit("worker.after-poll")
 	b.decide()
 	if err := b.resolveDoubts(ctx); err != nil {
 		return err
@@ -70,10 +72,12 @@ func (b *batch) do(ctx context.Context) error {
 	if err := b.publish(ctx); err != nil {
 		return err
 	}
+	faultpoint.Hit("worker.after-publish")
 	row := b.row(last.Offset + 1)
 	if err := b.commit(ctx, row); err != nil {
 		return err
 	}
+	faultpoint.Hit("worker.after-commit")
 	b.decider.Window.Advance(last.Timestamp.UnixMicro())
 	b.p.s.cfg.Stats.committed(row, first.Timestamp)
 	b.p.s.client.MarkCommitOffsets(map[string]map[int32]kgo.EpochOffset{b.p.tp.topic: {b.p.tp.partition: {Epoch: last.LeaderEpoch, Offset: row.To}}})

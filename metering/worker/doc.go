@@ -18,7 +18,6 @@
 //   - Postgres or Kafka is away: everything is retried until it is back; polling stops when queues are full;
 //   - the number of partitions grew: a new generation is begun, which refuses commits under the old one.
 //
-// Map: service.go (client, assignment, polling), partition.go (one worker's life), window.go (its
-// dedupe window), batch.go (one batch), lookup.go
-// (events older than the window), stats.go.
+// Map: service.go (client, assignment, polling), partition.go (one worker's life), window.go (its dedupe window), batch.go
+// (one batch), lookup.go (events older than the window), rejoin.go (after a kill), stats.go.
 package worker

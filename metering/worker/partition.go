@@ -67,6 +67,9 @@ func (p *partition) run(ctx context.Context) {
 	defer close(p.done)
 	for first := true; ctx.Err() == nil; first = false {
 		err := p.round(ctx, first)
+		if errors.Is(err, journal.ErrFenced) {
+			p.s.cfg.Stats.refused.Add(1)
+		}
 		if ctx.Err() != nil {
 			return
 		}

@@ -28,6 +28,7 @@ type Config struct {
 	Hasher    *identity.Hasher
 	Log       *slog.Logger
 	Stats     *Stats
+	Address   string // where this process serves, with its host: its name in the group; empty: it has none
 
 	BatchEventsMax  int           // default 16,384
 	QueueEventsMax  int           // a partition's fetching pauses above it; default 4 batches
@@ -113,12 +114,17 @@ func (s *Service) Run(ctx context.Context) error {
 	if err := s.retry(ctx, "read the cluster's id", s.learnCluster); err != nil {
 		return nil // only when ctx ended
 	}
+	if s.cfg.Address != "" {
+		if err := s.buryFormer(ctx); err != nil {
+			s.cfg.Log.Warn("the partitions that this process had wait for its session to time out", "error", err)
+		}
+	}
 	// Rebalances wait while polled records are handed out (BlockRebalanceOnPoll), so that what was polled before a partition
 	// was given away never reaches the worker that has it after.
 	s.client, err = kgo.NewClient(append(s.cfg.Kafka, kgo.ConsumerGroup(Group), kgo.ConsumeTopics(s.cfg.Topics...),
 		kgo.FetchIsolationLevel(kgo.ReadCommitted()), kgo.KeepControlRecords(), kgo.ConsumeResetOffset(kgo.NoResetOffset()),
 		kgo.MaxDecompressBatchBytes(64<<20), kgo.FetchMaxBytes(16<<20), kgo.FetchMaxPartitionBytes(4<<20), kgo.FetchMaxWait(100*time.Millisecond),
-		kgo.BlockRebalanceOnPoll(), kgo.AutoCommitMarks(), kgo.AutoCommitInterval(time.Second), kgo.MetadataMaxAge(15*time.Second),
+		kgo.ClientID(s.clientID()), kgo.SessionTimeout(sessionTimeout), kgo.HeartbeatInterval(sessionTimeout/4), kgo.BlockRebalanceOnPoll(), kgo.AutoCommitMarks(), kgo.AutoCommitInterval(time.Second), kgo.MetadataMaxAge(15*time.Second),
 		kgo.AdjustFetchOffsetsFn(s.assign), kgo.OnPartitionsRevoked(s.revoke), kgo.OnPartitionsLost(s.revoke))...)
 	if err != nil {
 		return fmt.Errorf("Kafka consumer: %w", err)

@@ -12,7 +12,7 @@ import (
 type Stats struct {
 	Charged, Duplicate, Observed, Quarantined, Moved atomic.Int64
 	Batches                                          atomic.Int64
-	retries, restarts, paused, full                  atomic.Int64
+	retries, restarts, refused, paused, full         atomic.Int64
 
 	mu      sync.Mutex
 	lags    map[topicPartition]int64
@@ -41,10 +41,11 @@ func (s *Stats) Lag() (records int64) {
 	return records
 }
 
-// Retries, Restarts and Paused count tries against stores that were away, workers that started over, and partitions that
-// wait for an operator now.
+// Retries, Restarts, Refused and Paused count tries against stores that were away, workers that started over, of those the
+// ones whose batch was refused because another had taken the log, and partitions that wait for an operator now.
 func (s *Stats) Retries() int64  { return s.retries.Load() }
 func (s *Stats) Restarts() int64 { return s.restarts.Load() }
+func (s *Stats) Refused() int64  { return s.refused.Load() }
 func (s *Stats) Paused() int64   { return s.paused.Load() }
 
 // Full counts the partitions that stand still now because their dedupe window holds as many identities as it may.
