@@ -8,18 +8,20 @@ import (
 
 // queue is what was polled for a partition and not yet taken. One goroutine puts, one takes.
 type queue struct {
-	mu      sync.Mutex
-	records []*kgo.Record
-	err     error         // what ended fetching; nil while it goes on
-	wake    chan struct{} // holds one token when there is something to take
+	mu     sync.Mutex
+	polled [][]*kgo.Record // as they came; none is empty
+	queued int             // records in polled
+	err    error           // what ended fetching; nil while it goes on
+	wake   chan struct{}   // holds one token when there is something to take
 }
 
 func newQueue() *queue { return &queue{wake: make(chan struct{}, 1)} }
 
 func (q *queue) put(records []*kgo.Record) (queued int) {
 	q.mu.Lock()
-	q.records = append(q.records, records...)
-	queued = len(q.records)
+	q.polled = append(q.polled, records)
+	q.queued += len(records)
+	queued = q.queued
 	q.mu.Unlock()
 	q.signal()
 	return queued
@@ -43,30 +45,36 @@ func (q *queue) signal() {
 func (q *queue) take(buf []*kgo.Record, limit int) (_ []*kgo.Record, left int, err error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	n := min(limit, len(q.records))
-	buf = append(buf[:0], q.records[:n]...)
-	rest := copy(q.records, q.records[n:])
-	clear(q.records[rest:])
-	q.records = q.records[:rest]
-	if n == 0 {
+	buf = buf[:0]
+	for len(q.polled) > 0 && len(buf) < limit {
+		first := q.polled[0]
+		n := min(limit-len(buf), len(first))
+		buf = append(buf, first[:n]...)
+		if q.polled[0] = first[n:]; n == len(first) {
+			q.polled[0] = nil
+			q.polled = q.polled[1:]
+		}
+	}
+	q.queued -= len(buf)
+	if len(buf) == 0 {
 		err, q.err = q.err, nil
 	}
-	return buf, rest, err
+	return buf, q.queued, err
 }
 
 // newest is the last record that waits; nil: none does.
 func (q *queue) newest() *kgo.Record {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if len(q.records) == 0 {
+	if len(q.polled) == 0 {
 		return nil
 	}
-	return q.records[len(q.records)-1]
+	newest := q.polled[len(q.polled)-1]
+	return newest[len(newest)-1]
 }
 
 func (q *queue) clear() {
 	q.mu.Lock()
-	clear(q.records)
-	q.records, q.err = q.records[:0], nil
+	q.polled, q.queued, q.err = nil, 0, nil
 	q.mu.Unlock()
 }
