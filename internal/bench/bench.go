@@ -5,7 +5,7 @@
 // the same machine, with fsync on. Nothing here is asserted: machines differ.
 //
 // Map: bench.go (rounds and results), stores.go (Kafka, Postgres, the directory, the events), durable.go (P1, P2), pure.go
-// (P5, P7).
+// (P5, P7), window.go (P6, P14).
 package bench
 
 import (
@@ -53,7 +53,7 @@ type gate struct {
 }
 
 // Gates are the names that Run knows, in order.
-var Gates = []string{"P1", "P2", "P5", "P7"}
+var Gates = []string{"P1", "P2", "P5", "P6", "P7", "P14"}
 
 // Run measures the named gates.
 func Run(ctx context.Context, names []string, o Options) ([]Result, error) {
@@ -70,15 +70,24 @@ func Run(ctx context.Context, names []string, o Options) ([]Result, error) {
 		switch name {
 		case "P1", "P2":
 			if stores == nil {
-				if stores, err = open(ctx, o); err != nil {
+				if stores, err = open(ctx, o, partitions); err != nil {
 					return out, err
 				}
 			}
 			g = durable(stores, o, name)
 		case "P5":
 			g = decoding()
+		case "P6":
+			g = inserting(o)
 		case "P7":
 			g = pricing()
+		case "P14":
+			var t *takeover
+			if t, err = openTakeover(ctx, o); err != nil {
+				return out, err
+			}
+			defer t.close()
+			g = t.gate()
 		default:
 			return out, fmt.Errorf("there is no gate %q (%v)", name, Gates)
 		}

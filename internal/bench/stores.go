@@ -26,7 +26,8 @@ type stores struct {
 	copies   int
 }
 
-func open(ctx context.Context, o Options) (s *stores, err error) {
+// open starts the stores, with o.Events in as many partitions.
+func open(ctx context.Context, o Options, partitions int32) (s *stores, err error) {
 	dir, err := os.MkdirTemp("", "cockpit-bench-")
 	if err != nil {
 		return nil, err
@@ -52,7 +53,7 @@ func open(ctx context.Context, o Options) (s *stores, err error) {
 		return s, fmt.Errorf("make the directory: %w", err)
 	}
 	fmt.Fprintf(o.Progress, "sending %d events\n", o.Events)
-	return s, s.fill(ctx, o)
+	return s, s.fill(ctx, o, partitions)
 }
 
 func (s *stores) close() {
@@ -139,7 +140,7 @@ func (s *stores) execute(ctx context.Context, database, sql string) error {
 }
 
 // fill sends the usual events, 1 % of them twice, straight home.
-func (s *stores) fill(ctx context.Context, o Options) error {
+func (s *stores) fill(ctx context.Context, o Options, partitions int32) error {
 	cl, err := kgo.NewClient(kgo.SeedBrokers(s.kafka.URL), kgo.RecordPartitioner(kgo.StickyKeyPartitioner(nil)), kgo.MaxBufferedRecords(50_000), kgo.ProducerLinger(20*time.Millisecond))
 	if err != nil {
 		return err
