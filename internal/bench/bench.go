@@ -34,6 +34,16 @@ type Options struct {
 	ActiveUsers  int    // of P13, all accounts together
 	ManyAccounts int    // of P13
 	Profile      string // a file for a CPU profile of ours, of the last round; empty: none
+
+	alone bool // one partition instead of the usual ones
+}
+
+// usagePartitions is how many partitions usage.v1 has.
+func (o *Options) usagePartitions() int32 {
+	if o.alone {
+		return 1
+	}
+	return partitions
 }
 
 // Partitions and workers of the durable path.

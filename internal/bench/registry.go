@@ -15,9 +15,11 @@ var registry = []entry{
 	{"P3", transactions},
 	{"P4", hotUser},
 	{"P5", func(context.Context, *runner) (gate, error) { return decoding(), nil }},
+	{"P6", func(_ context.Context, r *runner) (gate, error) { return inserting(r.o), nil }},
 	{"P7", func(context.Context, *runner) (gate, error) { return pricing(), nil }},
 	{"P10", collecting},
 	{"P13", scale},
+	{"P14", takingOver},
 	{"costs", costs},
 }
 

@@ -182,7 +182,7 @@ func (s *stores) fill(ctx context.Context, o Options) error {
 		return err
 	}
 	defer cl.Close()
-	if _, err := topics.Ensure(ctx, kadm.NewClient(cl), partitions); err != nil {
+	if _, err := topics.Ensure(ctx, kadm.NewClient(cl), o.usagePartitions()); err != nil {
 		return err
 	}
 	var failed error
