@@ -17,6 +17,8 @@ var registry = []entry{
 	{"P5", func(context.Context, *runner) (gate, error) { return decoding(), nil }},
 	{"P7", func(context.Context, *runner) (gate, error) { return pricing(), nil }},
 	{"P10", collecting},
+	{"P11", charts},
+	{"P12", promise},
 	{"P13", scale},
 	{"costs", costs},
 }
