@@ -12,26 +12,37 @@ import (
 
 	"github.com/caarlos0/env/v11"
 	"github.com/spf13/cobra"
+	"github.com/twmb/franz-go/pkg/kgo"
 )
 
 // config is every setting: defaults, then the environment.
 type config struct {
-	KafkaBrokers  []string      `env:"COCKPIT_KAFKA_BROKERS" doc:"seed brokers, host:port, separated by commas; empty: dev runs its own"`
-	PostgresURL   string        `env:"COCKPIT_POSTGRES_URL" doc:"postgres://…; empty: dev runs its own" secret:"password"`
-	ClickHouseURL string        `env:"COCKPIT_CLICKHOUSE_URL" doc:"clickhouse:// or http://…; empty: dev runs its own" secret:"password"`
-	Listen        string        `env:"COCKPIT_LISTEN" envDefault:"127.0.0.1:8080" doc:"address of the HTTP server"`
-	Partitions    int32         `env:"COCKPIT_PARTITIONS" envDefault:"6" doc:"of usage.v1 and guardrail.v1, when they are made"`
-	Window        time.Duration `env:"COCKPIT_WINDOW" envDefault:"24h" doc:"how late an event may be, by Kafka's clock; identities are remembered as long"`
-	TooEarly      time.Duration `env:"COCKPIT_TOO_EARLY" envDefault:"10m" doc:"how far ahead of Kafka's clock an event's time may be"`
-	WindowEvents  int           `env:"COCKPIT_WINDOW_EVENTS" envDefault:"50000000" doc:"identities that a partition's window may hold; at the limit its worker pauses"`
-	Scratch       string        `env:"COCKPIT_SCRATCH" doc:"directory for the past hours of dedupe windows, 16 bytes an identity; empty: the system's for temporary files"`
-	BatchEvents   int           `env:"COCKPIT_BATCH_EVENTS" envDefault:"16384" doc:"the most events of one journal row"`
-	Refresh       time.Duration `env:"COCKPIT_DIRECTORY_REFRESH" envDefault:"250ms" doc:"how often workers look for changes of the directory"`
-	KeepEvents    int           `env:"COCKPIT_KEEP_EVENTS_DAYS" envDefault:"0" doc:"days for which ClickHouse keeps events; 0: for ever"`
-	KeepQuarters  int           `env:"COCKPIT_KEEP_QUARTERS_DAYS" envDefault:"0" doc:"days for which ClickHouse keeps rollups by quarter of an hour; 0: for ever"`
-	KeepDays      int           `env:"COCKPIT_KEEP_DAYS_DAYS" envDefault:"0" doc:"days for which ClickHouse keeps rollups by day; 0: for ever"`
-	LogLevel      string        `env:"COCKPIT_LOG_LEVEL" envDefault:"info" doc:"debug, info, warn or error"`
-	LogFormat     string        `env:"COCKPIT_LOG_FORMAT" envDefault:"text" doc:"text or json"`
+	KafkaBrokers      []string      `env:"COCKPIT_KAFKA_BROKERS" doc:"seed brokers, host:port, separated by commas; empty: dev runs its own"`
+	KafkaTLS          bool          `env:"COCKPIT_KAFKA_TLS" envDefault:"false" doc:"true: TLS to the brokers"`
+	KafkaCAFile       string        `env:"COCKPIT_KAFKA_TLS_CA_FILE" doc:"PEM file of the authorities to trust; empty: the system's"`
+	KafkaCertFile     string        `env:"COCKPIT_KAFKA_TLS_CERT_FILE" doc:"PEM file of a client certificate, with COCKPIT_KAFKA_TLS_KEY_FILE"`
+	KafkaKeyFile      string        `env:"COCKPIT_KAFKA_TLS_KEY_FILE" doc:"PEM file of its key"`
+	KafkaSASL         string        `env:"COCKPIT_KAFKA_SASL_MECHANISM" doc:"PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512; empty: no SASL"`
+	KafkaUser         string        `env:"COCKPIT_KAFKA_SASL_USER" doc:"who signs in to Kafka"`
+	KafkaPassword     string        `env:"COCKPIT_KAFKA_SASL_PASSWORD" doc:"its password" secret:"whole"`
+	KafkaPasswordFile string        `env:"COCKPIT_KAFKA_SASL_PASSWORD_FILE" doc:"a file with the password, instead"`
+	PostgresURL       string        `env:"COCKPIT_POSTGRES_URL" doc:"postgres://…; empty: dev runs its own" secret:"password"`
+	ClickHouseURL     string        `env:"COCKPIT_CLICKHOUSE_URL" doc:"clickhouse:// or http://…; empty: dev runs its own" secret:"password"`
+	Listen            string        `env:"COCKPIT_LISTEN" envDefault:"127.0.0.1:8080" doc:"address of the HTTP server"`
+	Partitions        int32         `env:"COCKPIT_PARTITIONS" envDefault:"6" doc:"of usage.v1 and guardrail.v1, when they are made"`
+	Window            time.Duration `env:"COCKPIT_WINDOW" envDefault:"24h" doc:"how late an event may be, by Kafka's clock; identities are remembered as long"`
+	TooEarly          time.Duration `env:"COCKPIT_TOO_EARLY" envDefault:"10m" doc:"how far ahead of Kafka's clock an event's time may be"`
+	WindowEvents      int           `env:"COCKPIT_WINDOW_EVENTS" envDefault:"50000000" doc:"identities that a partition's window may hold; at the limit its worker pauses"`
+	Scratch           string        `env:"COCKPIT_SCRATCH" doc:"directory for the past hours of dedupe windows, 16 bytes an identity; empty: the system's for temporary files"`
+	BatchEvents       int           `env:"COCKPIT_BATCH_EVENTS" envDefault:"16384" doc:"the most events of one journal row"`
+	Refresh           time.Duration `env:"COCKPIT_DIRECTORY_REFRESH" envDefault:"250ms" doc:"how often workers look for changes of the directory"`
+	KeepEvents        int           `env:"COCKPIT_KEEP_EVENTS_DAYS" envDefault:"0" doc:"days for which ClickHouse keeps events; 0: for ever"`
+	KeepQuarters      int           `env:"COCKPIT_KEEP_QUARTERS_DAYS" envDefault:"0" doc:"days for which ClickHouse keeps rollups by quarter of an hour; 0: for ever"`
+	KeepDays          int           `env:"COCKPIT_KEEP_DAYS_DAYS" envDefault:"0" doc:"days for which ClickHouse keeps rollups by day; 0: for ever"`
+	LogLevel          string        `env:"COCKPIT_LOG_LEVEL" envDefault:"info" doc:"debug, info, warn or error"`
+	LogFormat         string        `env:"COCKPIT_LOG_FORMAT" envDefault:"text" doc:"text or json"`
+
+	kafkaSecurity []kgo.Opt // made of the settings above
 }
 
 // loadConfig reads the environment and names all mistakes at once.
@@ -50,6 +61,7 @@ func loadConfig() (*config, error) {
 		u, err := url.Parse(value)
 		check(value == "" || err == nil && u.Scheme != "" && u.Host != "", "%s is no URL", name)
 	}
+	c.secureKafka(check)
 	check(c.Partitions >= 1 && c.Partitions <= 10_000, "COCKPIT_PARTITIONS is %d, and must be 1 to 10000", c.Partitions)
 	check(c.Window >= time.Hour, "COCKPIT_WINDOW is %v, and must be at least 1h", c.Window)
 	check(c.TooEarly >= 0, "COCKPIT_TOO_EARLY is %v, and must not be negative", c.TooEarly)
@@ -95,11 +107,17 @@ func configCommand(o *options) *cobra.Command {
 			v := reflect.ValueOf(*cfg)
 			for i := range v.NumField() {
 				f := v.Type().Field(i)
+				if !f.IsExported() {
+					continue
+				}
 				value := fmt.Sprint(v.Field(i).Interface())
 				if list, ok := v.Field(i).Interface().([]string); ok {
 					value = strings.Join(list, ",")
 				}
-				if u, err := url.Parse(value); f.Tag.Get("secret") != "" && err == nil && u.User != nil {
+				if f.Tag.Get("secret") == "whole" && value != "" {
+					value = "***"
+				}
+				if u, err := url.Parse(value); f.Tag.Get("secret") == "password" && err == nil && u.User != nil {
 					u.User = url.UserPassword(u.User.Username(), "***")
 					value = strings.Replace(u.String(), "%2A%2A%2A", "***", 1)
 				}

@@ -30,6 +30,10 @@ func TestAllMistakesOfTheConfigurationAreNamedAtOnce(t *testing.T) {
 
 func TestSecretsAreNotPrinted(t *testing.T) {
 	t.Setenv("COCKPIT_POSTGRES_URL", "postgres://me:hunter2@db/cockpit")
+	t.Setenv("COCKPIT_KAFKA_BROKERS", "kafka:9092")
+	t.Setenv("COCKPIT_KAFKA_SASL_MECHANISM", "PLAIN")
+	t.Setenv("COCKPIT_KAFKA_SASL_USER", "me")
+	t.Setenv("COCKPIT_KAFKA_SASL_PASSWORD", "hunter2")
 	out, err := command(t, "config").Output()
 	if err != nil || strings.Contains(string(out), "hunter2") || !strings.Contains(string(out), "postgres://me:***@db/cockpit") {
 		t.Errorf("%v\n%s", err, out)

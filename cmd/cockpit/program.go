@@ -47,6 +47,7 @@ type program struct {
 	dispatch *alerts.Dispatcher
 	ch       driver.Conn
 	rollup   *rollups.Writer
+	durable  bool                   // the stores are somebody's to keep: say where they would lose what they acknowledged
 	lacking  atomic.Pointer[string] // why it is not ready; nil: it is
 }
 
@@ -138,13 +139,32 @@ func (p *program) connect(ctx context.Context) error {
 			return err
 		}
 	}
-	return p.until(ctx, "Kafka", func() error {
+	err = p.until(ctx, "Kafka", func() error {
 		warnings, err := topics.Ensure(ctx, kadm.NewClient(p.producer), p.cfg.Partitions)
 		for _, w := range warnings {
 			p.log.Warn(w)
 		}
 		return err
 	})
+	if err == nil && p.durable {
+		p.warnOfLoss(ctx)
+	}
+	return err
+}
+
+// warnOfLoss logs which settings of the stores would lose what they acknowledged. It decides nothing, and holds nothing up.
+func (p *program) warnOfLoss(ctx context.Context) {
+	kafka, err := topics.Durability(ctx, kadm.NewClient(p.producer))
+	if err != nil {
+		p.log.Warn("whether Kafka keeps what it acknowledges is not known", "error", err)
+	}
+	database, err := postgres.Durability(ctx, p.pool)
+	if err != nil {
+		p.log.Warn("whether Postgres keeps what it commits is not known", "error", err)
+	}
+	for _, w := range append(kafka, database...) {
+		p.log.Warn(w)
+	}
 }
 
 // until tries f until it succeeds, and says which store is away meanwhile.

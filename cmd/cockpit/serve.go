@@ -33,6 +33,7 @@ func serveCommand() *cobra.Command {
 				return err
 			}
 			p := newProgram(cfg, chosen, cfg.logger())
+			p.durable = true
 			return p.run(c.Context(), func() { p.log.Info("ready", "address", cfg.Listen) })
 		}}
 	c.Flags().StringSliceVar(&chosen, "modules", modules, "which modules this process runs")

@@ -11,7 +11,6 @@ import (
 
 	"github.com/alchemi/cockpit/schemas/postgres"
 	"github.com/jackc/pgx/v5/pgxpool"
-	"github.com/twmb/franz-go/pkg/kgo"
 )
 
 // endpoints is how to reach a running `cockpit dev`; it is kept in endpoints.json.
@@ -72,5 +71,3 @@ func (o *options) database(ctx context.Context) (*config, *pgxpool.Pool, error) 
 	pool, err := postgres.Open(ctx, cfg.PostgresURL, postgres.RoleMetering)
 	return cfg, pool, err
 }
-
-func (c *config) kafka() []kgo.Opt { return []kgo.Opt{kgo.SeedBrokers(c.KafkaBrokers...)} }

@@ -37,7 +37,8 @@ func (c *Collector) litellm(g *gin.Context, p Principal, body []byte) {
 
 // addLiteLLM takes an item's event, or sends to quarantine what may be kept of it.
 func (r *request) addLiteLLM(item litellm.Item, account string) {
-	reason, detail, kept := events.Schema, "", item.Kept
+	reason, kept := events.Schema, item.Kept
+	var detail string
 	var bad *litellm.Error
 	if errors.As(item.Err, &bad) {
 		reason, detail = bad.Reason, bad.Detail

@@ -261,13 +261,18 @@ func (r *reading) guardrailWords(g *events.Guardrail) {
 		!slices.Contains([]string{"", "low", "medium", "high", "critical"}, g.Severity)
 }
 
-// keeps compares attributes with the fields that are not known.
+// keeps compares attributes with the fields that are not known. The model reads the envelope before the data, so that the order
+// is its own.
 func (r *reading) keeps(attributes string) error {
 	if attributes == "" && len(r.rest) == 0 {
 		return nil
 	}
-	got, ok := parse([]byte(attributes))
-	if !ok || !reflect.DeepEqual(got, r.rest) {
+	tree, ok := parse([]byte(attributes))
+	got, isObject := tree.(object)
+	byText := func(a, b field) int { return strings.Compare(fmt.Sprint(a), fmt.Sprint(b)) }
+	slices.SortFunc(got, byText)
+	slices.SortFunc(r.rest, byText)
+	if !ok || !isObject || !reflect.DeepEqual(got, r.rest) {
 		return fmt.Errorf("attributes %s, want %v", attributes, r.rest)
 	}
 	return nil

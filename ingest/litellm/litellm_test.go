@@ -275,7 +275,7 @@ func TestLimits(t *testing.T) {
 	stop := errors.New("stop")
 	calls := 0
 	err = litellm.Read(strings.NewReader(line+"\n"+line), litellm.Any, binding, func(int, litellm.Item) error { calls++; return stop })
-	if err != stop || calls != 1 {
+	if !errors.Is(err, stop) || calls != 1 {
 		t.Errorf("%d calls, %v", calls, err)
 	}
 }

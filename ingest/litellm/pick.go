@@ -3,6 +3,7 @@ package litellm
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"io"
 
 	"github.com/alchemi/cockpit/schemas/events"
@@ -111,7 +112,7 @@ func skip(dec *json.Decoder, begin json.Token) error {
 }
 
 func unexpected(err error) error {
-	if err == io.EOF {
+	if errors.Is(err, io.EOF) {
 		return io.ErrUnexpectedEOF
 	}
 	return err

@@ -38,8 +38,9 @@ func (c Postgres) Start(ctx context.Context) (*Process, error) {
 			return nil, err
 		}
 	}
-	port, err := c.Port, error(nil)
+	port := c.Port
 	if port == 0 {
+		var err error
 		if port, err = freePort(); err != nil {
 			return nil, err
 		}

@@ -57,8 +57,11 @@ func run(ctx context.Context, minutes float64, parallel int, only string) (ok bo
 		return false, err
 	}
 	targets, err := list(ctx, match)
-	if err != nil || len(targets) == 0 {
-		return false, fmt.Errorf("found %d targets: %w", len(targets), err)
+	if err != nil {
+		return false, fmt.Errorf("list the targets: %w", err)
+	}
+	if len(targets) == 0 {
+		return false, fmt.Errorf("no target matches %q", only)
 	}
 	share := time.Duration(minutes * float64(time.Minute) / float64(len(targets))).Round(time.Second)
 	ok = true

@@ -2,6 +2,7 @@ package worker
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math"
 	"strconv"
@@ -245,7 +246,7 @@ func (b *batch) commit(ctx context.Context, row *journal.Row) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
 	defer cancel()
 	err := b.p.s.cfg.Journal.Commit(ctx, &b.p.lease, row)
-	if err == nil || err == journal.ErrFenced {
+	if err == nil || errors.Is(err, journal.ErrFenced) {
 		return err
 	}
 	b.p.log.Warn("the outcome of a commit is not known", "error", err)

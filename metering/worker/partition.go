@@ -28,7 +28,6 @@ type partition struct {
 	cancel context.CancelFunc
 	done   chan struct{}
 	queue  *queue
-	paused bool // fetching, because the queue is long
 	window *dedupe.Window
 	batch  *batch
 }

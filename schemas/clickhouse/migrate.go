@@ -28,7 +28,11 @@ func Open(ctx context.Context, address string) (driver.Conn, error) {
 	if err != nil {
 		return nil, fmt.Errorf("ClickHouse URL: %w", err)
 	}
-	o, err := clickhouse.ParseDSN(address)
+	if q := u.Query(); u.Scheme == "https" && !q.Has("secure") {
+		q.Set("secure", "true") // the driver wants it said twice
+		u.RawQuery = q.Encode()
+	}
+	o, err := clickhouse.ParseDSN(u.String())
 	if err != nil {
 		return nil, fmt.Errorf("ClickHouse URL: %w", err)
 	}
