@@ -34,7 +34,8 @@ func (c Kafka) Open() (*kfake.Cluster, string, error) {
 		if err := os.MkdirAll(c.Data, 0o755); err != nil {
 			return nil, "", err
 		}
-		opts = append(opts, kfake.DataDir(c.Data), kfake.SyncWrites())
+		// What it can't write it answers with an unknown error, and only its log says why.
+		opts = append(opts, kfake.DataDir(c.Data), kfake.SyncWrites(), kfake.WithLogger(kfake.BasicLogger(os.Stderr, kfake.LogLevelWarn)))
 		if err := found(c.Data, opts); err != nil {
 			return nil, "", err
 		}

@@ -49,6 +49,13 @@ func diskFull(which func(*World) *store, useful string) func(context.Context, *W
 				return err
 			}
 		}
+		// What it wrote between full and free must be readable again.
+		if err := which(w).kill(); err != nil {
+			return err
+		}
+		if err := w.recovers(ctx, "the kill after that", useful); err != nil {
+			return err
+		}
 		return w.settles(ctx, 0)
 	}
 }

@@ -66,22 +66,26 @@ func (w *World) producers() (list []*kgo.Client, err error) {
 
 // broken are records that can't be charged, whatever the directory says, each with the only reason for it.
 func broken(n int) map[events.Reason][]*kgo.Record {
-	m := usual(fmt.Sprint("bad-", n))
-	whole := m.value()
-	with := func(name string, v any) func(map[string]any) {
-		return func(e map[string]any) { e["data"].(map[string]any)[name] = v }
+	whole, made := usual(fmt.Sprint("bad-", n)).value(), 0
+	bad := func(change func(event, data map[string]any)) []byte {
+		made++
+		return usual(fmt.Sprintf("bad-%d-%d", n, made)).value(func(e map[string]any) { change(e, e["data"].(map[string]any)) })
+	}
+	with := func(name string, v any) []byte { return bad(func(_, data map[string]any) { data[name] = v }) }
+	at := func(t time.Time) []byte {
+		return bad(func(e, _ map[string]any) { e["time"] = t.UTC().Format(time.RFC3339) })
 	}
 	values := map[events.Reason][][]byte{
-		events.Malformed: {nil, whole[:50], []byte(strings.Repeat("[", 10_000)), append([]byte{0xff, 0xfe}, whole...), []byte(`{"data":` + strings.Repeat(`{"a":`, 10_000)),
-			m.value(with("quantities", map[string]any{"input_tokens": "many"})), m.value(with("account", 7))},
-		events.TooLarge:       {[]byte(strings.Repeat(" ", 10<<20)), m.value(with("labels", map[string]string{"x": strings.Repeat("x", 1<<20)}))},
-		events.Schema:         {m.value(with("quantities", nil)), m.value(with("user", ""), with("team", ""))},
-		events.Overflow:       {m.value(with("quantities", map[string]any{"output_tokens": int64(1) << 53, "input_tokens": int64(1) << 53}))},
-		events.TooLate:        {m.value(func(e map[string]any) { e["time"] = time.Now().Add(-25 * time.Hour).UTC().Format(time.RFC3339) })},
-		events.TooEarly:       {m.value(func(e map[string]any) { e["time"] = time.Now().Add(time.Hour).UTC().Format(time.RFC3339) })},
-		events.UnknownAccount: {m.value(with("account", "nobody"))},
-		events.UnknownSection: {m.value(with("section", "nothing"))},
-		events.UnknownModel:   {m.value(with("model", "none"))},
+		events.Malformed: {nil, whole[:50], []byte(strings.Repeat("[", 10_000)), append([]byte{0xff, 0xfe}, whole...), []byte(`{"data":` + strings.Repeat(`{"a":`, 10_000))},
+		events.TooLarge:  {[]byte(strings.Repeat(" ", 10<<20)), with("labels", map[string]string{"x": strings.Repeat("x", 1<<20)})},
+		events.Schema: {with("quantities", nil), with("user", ""), with("quantities", map[string]any{"input_tokens": "many"}), with("account", 7),
+			with("quantities", map[string]any{"input_tokens": -1})},
+		events.Overflow:       {with("quantities", map[string]any{"output_tokens": int64(1) << 53, "input_tokens": int64(1) << 53})},
+		events.TooLate:        {at(time.Now().Add(-25 * time.Hour))},
+		events.TooEarly:       {at(time.Now().Add(time.Hour))},
+		events.UnknownAccount: {with("account", "nobody")},
+		events.UnknownSection: {with("section", "nothing")},
+		events.UnknownModel:   {with("model", "none")},
 	}
 	records := map[events.Reason][]*kgo.Record{}
 	for reason, list := range values {

@@ -21,7 +21,7 @@ func overloads() []Case {
 			c.metering, c.env = 1, []string{"COCKPIT_BATCH_EVENTS=200"}
 			c.faults["metering-1"] = "worker.after-publish:*:sleep=100ms"
 		}, run: overloadKafka},
-		{Name: "overload/collector", Row: rowOverload, Short: true, set: func(c *config) { c.faults["ingest"] = "ingest.before-produce:*:sleep=500ms" }, run: overloadCollector},
+		{Name: "overload/collector", Row: rowOverload, Short: true, set: func(c *config) { c.faults["ingest"] = "ingest.before-produce:*:sleep=2s" }, run: overloadCollector},
 	}
 }
 
@@ -83,73 +83,77 @@ func overloadKafka(ctx context.Context, w *World, s Scale) error {
 	return w.settles(ctx, sent)
 }
 
+const (
+	overClients = 20
+	overEvents  = 200
+	overPadding = 20_000 // bytes an event
+)
+
 // overloadCollector sends more than the collector may hold to one whose Kafka is slow. It refuses with 429 and a time to
 // wait, answers nothing with 5xx, stays within its memory, and takes everything in the end.
 func overloadCollector(ctx context.Context, w *World, s Scale) error {
-	const clients, perRequest = 40, 1000
+	o := over{w: w, end: time.Now().Add(s.duration(8*time.Second, 45*time.Second)), statuses: map[int]int{}}
 	var wg sync.WaitGroup
-	var statuses sync.Map
-	var accepted, refused, unhinted atomic.Int64
-	count := func(status int) {
-		n, _ := statuses.LoadOrStore(status, &atomic.Int64{})
-		n.(*atomic.Int64).Add(1)
-	}
-	padding := strings.Repeat("x", 4000)
-	end := time.Now().Add(s.duration(8*time.Second, 60*time.Second))
-	for c := range clients {
-		wg.Go(func() {
-			for n := 0; time.Now().Before(end) && ctx.Err() == nil; n++ {
-				list := make([]json.RawMessage, perRequest)
-				for i := range list {
-					list[i] = usual(fmt.Sprintf("over-%d-%d-%d", c, n, i)).value(func(e map[string]any) { e["data"].(map[string]any)["trace_id"] = padding })
-				}
-				body, err := json.Marshal(list)
-				if err != nil {
-					panic("BUG: events that are no JSON: " + err.Error())
-				}
-				for ctx.Err() == nil {
-					status, header, err := w.post(body)
-					if err != nil {
-						status = 0
-					}
-					count(status)
-					if status == http.StatusAccepted {
-						accepted.Add(perRequest)
-						break
-					}
-					if status == http.StatusTooManyRequests {
-						refused.Add(1)
-						if header.Get("Retry-After") == "" {
-							unhinted.Add(1)
-						}
-					}
-					sleep(ctx, time.Duration(200+len(body)%300)*time.Millisecond)
-				}
-			}
-		})
+	for c := range overClients {
+		wg.Go(func() { o.client(ctx, c) })
 	}
 	wg.Wait()
-	seen := map[int]int64{}
-	bad := int64(0)
-	statuses.Range(func(status, n any) bool {
-		seen[status.(int)] = n.(*atomic.Int64).Load()
-		if status.(int) >= 500 || status.(int) == 0 {
-			bad += seen[status.(int)]
-		}
-		return true
-	})
 	memory, err := w.ingest.memoryMax()
-	w.logf("answers %v; ingest had at most %d MiB", seen, memory>>20)
+	w.logf("answers %v; ingest had at most %d MiB", o.statuses, memory>>20)
+	refused := o.statuses[http.StatusTooManyRequests]
 	switch {
 	case err != nil:
 		return err
-	case bad > 0 || unhinted.Load() > 0:
-		return fmt.Errorf("%d answers were 5xx or none, %d of 429 had no Retry-After", bad, unhinted.Load())
+	case o.statuses[http.StatusAccepted]+refused != o.requests || o.unhinted > 0:
+		return fmt.Errorf("of %d requests some were answered otherwise than with 202 or 429: %v; %d of 429 had no Retry-After", o.requests, o.statuses, o.unhinted)
 	case memory > memoryMax:
 		return fmt.Errorf("ingest had %d MiB", memory>>20)
 	}
-	if refused.Load() > 0 {
-		w.Fired("%d requests were refused with 429", refused.Load())
+	if refused > 0 {
+		w.Fired("%d of %d requests were refused with 429", refused, o.requests)
 	}
-	return w.settles(ctx, accepted.Load())
+	return w.settles(ctx, int64(o.statuses[http.StatusAccepted]*overEvents))
+}
+
+// over is an overload of the collector.
+type over struct {
+	w   *World
+	end time.Time
+
+	mu                 sync.Mutex
+	statuses           map[int]int
+	requests, unhinted int
+}
+
+// client sends requests one after the other; what is refused is sent again.
+func (o *over) client(ctx context.Context, c int) {
+	padding := strings.Repeat("x", overPadding)
+	for n := 0; time.Now().Before(o.end) && ctx.Err() == nil; n++ {
+		list := make([]json.RawMessage, overEvents)
+		for i := range list {
+			list[i] = usual(fmt.Sprintf("over-%d-%d-%d", c, n, i)).value(func(e map[string]any) { e["data"].(map[string]any)["padding"] = padding })
+		}
+		body, err := json.Marshal(list)
+		if err != nil {
+			panic("BUG: events that are no JSON: " + err.Error())
+		}
+		for o.post(body) == http.StatusTooManyRequests && time.Now().Before(o.end) {
+			sleep(ctx, 200*time.Millisecond)
+		}
+	}
+}
+
+func (o *over) post(body []byte) (status int) {
+	status, header, err := o.w.post(body)
+	if err != nil {
+		status = 0
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.requests++
+	o.statuses[status]++
+	if status == http.StatusTooManyRequests && header.Get("Retry-After") == "" {
+		o.unhinted++
+	}
+	return status
 }
