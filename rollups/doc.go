@@ -12,5 +12,5 @@
 // written with what the journal knows of it.
 //
 // Map: writer.go (the loop), plan.go (bounds), source.go (events from Kafka), build.go (journal ⨝ events → rows),
-// insert.go (tables and tokens), correct.go (corrections), query.go (the one way to read).
+// insert.go (tables and tokens), correct.go (corrections), query.go (the one way to read), reconcile.go (are sums those of the events).
 package rollups

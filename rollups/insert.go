@@ -18,9 +18,9 @@ import (
 
 // insert writes a batch's rows to each table under its token.
 func (w *Writer) insert(ctx context.Context, b *batch, r *rows) error {
-	quarters, days, users := map[dims]*sums{}, map[dims]*sums{}, map[dims]*sums{}
+	u := newUsageSums()
 	for i := range r.usage {
-		r.usage[i].addTo(quarters, days, users, r.zones)
+		r.usage[i].addTo(u, r.zones[r.usage[i].path.Account])
 	}
 	guardrails := map[dims]*sums{}
 	for i := range r.guardrails {
@@ -32,9 +32,12 @@ func (w *Writer) insert(ctx context.Context, b *batch, r *rows) error {
 		row   func(i int) []any
 	}{
 		{"usage_events", len(r.usage), func(i int) []any { return r.usage[i].values(b.log.id) }},
-		sorted("usage_quarters", quarters, func(d dims, s *sums) []any { return append(d.usage(time.Unix(d.bucket, 0).UTC()), s.values()...) }),
-		sorted("usage_days", days, func(d dims, s *sums) []any { return append(d.usage(date(d.bucket)), s.values()...) }),
-		sorted("usage_user_days", users, func(d dims, s *sums) []any {
+		sorted("usage_quarters", u.quarters, func(d dims, s *sums) []any { return append(d.usage(time.Unix(d.bucket, 0).UTC()), s.values()...) }),
+		sorted("usage_days", u.days, func(d dims, s *sums) []any { return append(d.usage(date(d.bucket)), s.values()...) }),
+		sorted("usage_model_days", u.models, func(d dims, s *sums) []any {
+			return append([]any{uint64(d.account), uint64(d.section), date(d.bucket), uint64(d.model)}, s.values()...)
+		}),
+		sorted("usage_user_days", u.users, func(d dims, s *sums) []any {
 			return []any{uint64(d.account), uint64(d.section), date(d.bucket), uint64(d.user), uint64(d.model), s.events, s.credits, s.cost}
 		}),
 		{"guardrail_events", len(r.guardrails), func(i int) []any { return r.guardrails[i].values(b.log.id) }},
@@ -122,19 +125,27 @@ func cost(pico int64) decimal.Decimal      { return decimal.New(pico, -12) }
 
 const quarter = 15 * 60 // seconds
 
+// usageSums are the rows of each usage rollup.
+type usageSums struct{ quarters, days, models, users map[dims]*sums }
+
+func newUsageSums() *usageSums {
+	return &usageSums{quarters: map[dims]*sums{}, days: map[dims]*sums{}, models: map[dims]*sums{}, users: map[dims]*sums{}}
+}
+
 // addTo adds a charged, observed or corrected event to the rollups.
-func (r *usageRow) addTo(quarters, days, users map[dims]*sums, zones map[int64]*time.Location) {
+func (r *usageRow) addTo(u *usageSums, zone *time.Location) {
 	if !r.entry.Decision.HasCharge() {
 		return
 	}
 	c, at := &r.entry.Charge, r.entry.TimeMicros/1e6
 	d := dims{account: r.path.Account, section: r.path.Section, bucket: at - at%quarter, organization: r.place.organization, team: r.place.team, model: c.Model,
 		agent: r.event.Agent, tool: r.event.Tool, operation: r.event.Operation, status: r.event.Status, source: r.event.Source}
-	r.add(quarters, d)
-	local := time.Unix(at, 0).In(zones[r.path.Account])
+	r.add(u.quarters, d)
+	local := time.Unix(at, 0).In(zone)
 	d.bucket = time.Date(local.Year(), local.Month(), local.Day(), 0, 0, 0, 0, time.UTC).Unix()
-	r.add(days, d)
-	r.add(users, dims{account: d.account, section: d.section, bucket: d.bucket, user: r.entry.Charge.User, model: d.model})
+	r.add(u.days, d)
+	r.add(u.models, dims{account: d.account, section: d.section, bucket: d.bucket, model: d.model})
+	r.add(u.users, dims{account: d.account, section: d.section, bucket: d.bucket, user: r.entry.Charge.User, model: d.model})
 }
 
 func (r *usageRow) add(to map[dims]*sums, d dims) {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"time"
 
 	"github.com/alchemi/cockpit/internal/bench"
 	"github.com/spf13/cobra"
@@ -25,6 +26,8 @@ func benchCommand(o *options) *cobra.Command {
 	f.IntVar(&b.Users, "users", 100, "of each account")
 	f.IntVar(&b.ActiveUsers, "active-users", 1_000_000, "of P13, against 1,000; each has two events")
 	f.IntVar(&b.ManyAccounts, "many-accounts", 10_000, "of P13, against 10")
+	f.IntVar(&b.ChartedEvents, "charted-events", 10_000_000, "of P11, in ClickHouse")
+	f.DurationVar(&b.PromiseTime, "promise-time", 30*time.Second, "a round of P12 lasts")
 	f.StringVar(&b.Profile, "profile", "", "write a CPU profile of the last round of ours into this file")
 	return c
 }

@@ -31,9 +31,11 @@ type Options struct {
 	Users    int // of each account
 	Progress io.Writer
 
-	ActiveUsers  int    // of P13, all accounts together
-	ManyAccounts int    // of P13
-	Profile      string // a file for a CPU profile of ours, of the last round; empty: none
+	ActiveUsers   int           // of P13, all accounts together
+	ManyAccounts  int           // of P13
+	ChartedEvents int           // of P11
+	PromiseTime   time.Duration // of a round of P12
+	Profile       string        // a file for a CPU profile of ours, of the last round; empty: none
 
 	alone bool // one partition instead of the usual ones
 }

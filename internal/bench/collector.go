@@ -36,7 +36,15 @@ func collecting(ctx context.Context, r *runner) (gate, error) {
 		return gate{}, err
 	}
 	g := gate{measures: perSecond(0.4, 0.6), close: s.close}
-	c, err := newClient(ctx, s)
+	url, err := s.database(ctx)
+	if err != nil {
+		s.close()
+		return g, err
+	}
+	c, err := newClient(ctx, url)
+	if err == nil {
+		c.program, err = s.serve(ctx, url, "", "ingest")
+	}
 	if err != nil {
 		s.close()
 		return g, err
@@ -54,20 +62,19 @@ type client struct {
 	key     string
 	http    *http.Client
 	bodies  [][]byte
+	ids     [][]int // of each body: where the numbers of its ids stand
 	records []*kgo.Record
 }
 
-func newClient(ctx context.Context, s *stores) (*client, error) {
-	url, err := s.database(ctx)
-	if err != nil {
-		return nil, err
-	}
+// newClient makes a key and the batches; the program is still to be started.
+func newClient(ctx context.Context, postgresURL string) (*client, error) {
 	c := &client{http: &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: senders}}}
-	if c.key, err = key(ctx, url); err != nil {
+	var err error
+	if c.key, err = key(ctx, postgresURL); err != nil {
 		return nil, err
 	}
 	for i := range differentOnes {
-		body := []byte("[")
+		body, ids := []byte("["), []int(nil)
 		for k := range batchEvents {
 			r, err := usual(i*batchEvents+k, Options{Accounts: 1000, Users: 100})
 			if err != nil {
@@ -76,14 +83,14 @@ func newClient(ctx context.Context, s *stores) (*client, error) {
 			if k > 0 {
 				body = append(body, ',')
 			}
+			ids = append(ids, len(body)+bytes.Index(r.Value, []byte(idPrefix))+len(idPrefix))
 			body = append(body, r.Value...)
 			r.Headers = []kgo.RecordHeader{{Key: "content-type", Value: []byte("application/cloudevents+json")}}
 			c.records = append(c.records, r)
 		}
-		c.bodies = append(c.bodies, append(body, ']'))
+		c.bodies, c.ids = append(c.bodies, append(body, ']')), append(c.ids, ids)
 	}
-	c.program, err = s.serve(ctx, url, "", "ingest")
-	return c, err
+	return c, nil
 }
 
 // send posts that many events, and returns how many were acknowledged a second.

@@ -18,6 +18,8 @@ var registry = []entry{
 	{"P6", func(_ context.Context, r *runner) (gate, error) { return inserting(r.o), nil }},
 	{"P7", func(context.Context, *runner) (gate, error) { return pricing(), nil }},
 	{"P10", collecting},
+	{"P11", charts},
+	{"P12", promise},
 	{"P13", scale},
 	{"P14", takingOver},
 	{"costs", costs},

@@ -209,11 +209,18 @@ func (s *stores) fill(ctx context.Context, o Options) error {
 
 // usual is the usual event, of about 370 bytes.
 func usual(n int, o Options) (*kgo.Record, error) {
-	account, user := n%o.Accounts, n/o.Accounts%o.Users
-	id := fmt.Sprintf("01JD8X2M7Q4Z%014d", n)
-	value, err := json.Marshal(map[string]any{"specversion": "1.0", "id": id, "source": "bench", "type": "cockpit.usage.v1", "time": time.Now().UTC().Format("2006-01-02T15:04:05.000Z"),
-		"data": map[string]any{"account": fmt.Sprintf("account-%d", account+1), "section": "copilot", "user": fmt.Sprintf("user-%d", user+1), "model": "gpt-5", "operation": "chat",
+	account, user := fmt.Sprintf("account-%d", n%o.Accounts+1), fmt.Sprintf("user-%d", n/o.Accounts%o.Users+1)
+	id := fmt.Sprintf("%s%014d", idPrefix, n)
+	value, err := event(account, user, id, n)
+	return &kgo.Record{Topic: topics.Usage, Key: []byte(account + "/bench/" + id), Value: value}, err
+}
+
+// idPrefix stands before the number in a usual event's id.
+const idPrefix = "01JD8X2M7Q4Z"
+
+func event(account, user, id string, n int) ([]byte, error) {
+	return json.Marshal(map[string]any{"specversion": "1.0", "id": id, "source": "bench", "type": "cockpit.usage.v1", "time": time.Now().UTC().Format("2006-01-02T15:04:05.000Z"),
+		"data": map[string]any{"account": account, "section": "copilot", "user": user, "model": "gpt-5", "operation": "chat",
 			"agent": "triage", "tool": nil, "quantities": map[string]int{"input_tokens": 1200 + n%100, "output_tokens": 350, "cached_input_tokens": 800, "requests": 1},
 			"latency_ms": 840, "status": "ok", "trace_id": "4bf92f3577b34da6a3ce", "labels": map[string]string{"env": "prod"}}})
-	return &kgo.Record{Topic: topics.Usage, Key: []byte(fmt.Sprintf("account-%d/bench/%s", account+1, id)), Value: value}, err
 }

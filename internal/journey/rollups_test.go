@@ -84,8 +84,43 @@ func TestRollupsAreWrittenOnce(t *testing.T) {
 	if len(sums) != 4 || sums[1].By[0] != "agent-0" || sums[1].Credits.String() != "12.5" {
 		t.Errorf("%+v", sums)
 	}
-	if _, err := rollups.Usage(context.Background(), ch, rollups.Query{By: []string{"model"}}); err == nil {
-		t.Error("a query without an account was answered")
+	for _, q := range []rollups.Query{{By: []string{"model"}}, {Account: acme, Platform: true}} {
+		if _, err := rollups.Usage(context.Background(), ch, q); err == nil {
+			t.Errorf("%+v was answered", q)
+		}
+	}
+	all, err := rollups.Usage(t.Context(), ch, rollups.Query{Platform: true, From: time.Now().AddDate(0, 0, -2), To: time.Now().AddDate(0, 0, 2)})
+	d.must(err)
+	if len(all) != 1 || all[0].Events != 301 || all[0].Credits.String() != "37.5" {
+		t.Errorf("the platform: %+v", all)
+	}
+	d.reconciled(ch, acme)
+}
+
+// reconciled checks that an account's rollups are what its events add up to, and that a rollup that is not would be found.
+func (d *deployment) reconciled(ch driver.Conn, account int64) {
+	d.t.Helper()
+	var name string
+	d.must(d.pool.QueryRow(d.t.Context(), `SELECT time_zone FROM accounts WHERE account_id = $1`, account).Scan(&name))
+	zone, err := time.LoadLocation(name)
+	d.must(err)
+	now := time.Now().In(zone)
+	today := time.Date(now.Year(), now.Month(), now.Day(), 0, 0, 0, 0, zone)
+	events := uint64(0)
+	for _, day := range []time.Time{today.AddDate(0, 0, -1), today} { // midnight may have passed
+		d.must(rollups.Reconcile(d.t.Context(), ch, account, day))
+		var n uint64
+		d.must(ch.QueryRow(d.t.Context(), `SELECT count() FROM usage_model_days WHERE account = ? AND day = ?`, uint64(account), day.Format(time.DateOnly)).Scan(&n))
+		if events += n; n > 0 {
+			d.must(ch.Exec(d.t.Context(), fmt.Sprintf(`INSERT INTO usage_model_days (account, section, day, model, events) SELECT account, section, day, model, 1 FROM usage_model_days WHERE account = %d AND day = '%s' LIMIT 1`,
+				account, day.Format(time.DateOnly))))
+			if rollups.Reconcile(d.t.Context(), ch, account, day) == nil {
+				d.t.Error("a rollup that has an event too many was not found")
+			}
+		}
+	}
+	if events == 0 {
+		d.t.Error("no rollups by model")
 	}
 }
 

@@ -103,7 +103,7 @@ func (v *verification) undisturbed(ctx context.Context) (differences []string, e
 }
 
 func (v *verification) rollups(ctx context.Context) (differences []string, err error) {
-	for _, table := range []string{"usage_days", "usage_quarters", "usage_user_days"} {
+	for _, table := range []string{"usage_days", "usage_model_days", "usage_quarters", "usage_user_days"} {
 		rows, err := v.ClickHouse.Query(ctx, `SELECT account, section, model, sum(e), sum(c), sum(k) FROM (
 				SELECT account, section, model, toInt64(if(decision = 'reversal', -1, 1)) AS e, credits AS c, cost AS k FROM usage_events WHERE decision IN ('charged', 'observed', 'reversal', 'recharge')
 				UNION ALL SELECT account, section, model, -events, -credits, -cost FROM `+table+`)

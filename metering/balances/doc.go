@@ -4,5 +4,6 @@
 // It owns no table. Sums adds up journal bodies; the fold uses it too, so that a checkpoint and a tail can't disagree on
 // what a charge debits. Trees are the allocation engine's, made of the directory's rows as they are at an instant.
 //
-// Map: sums.go (journal → amounts), tree.go (rows → allocation.Tree), read.go (both together, by scope).
+// Map: sums.go (journal → amounts), tree.go (rows → allocation.Tree), read.go (both together, by scope), live.go (the same for
+// everybody, in memory).
 package balances

@@ -1,7 +1,7 @@
 // Package clickhouse holds the ClickHouse schema as versioned migrations, and how to open a connection.
 //
-// Every statement may run again and at the same time in several processes (IF NOT EXISTS), so no lock is needed; the
-// version is recorded for people.
+// Every statement may run again and at the same time in several processes (IF NOT EXISTS, a token where something is
+// inserted), so no lock is needed. A migration's name is recorded when it has run, for people and for what runs once.
 package clickhouse
 
 import (
@@ -90,7 +90,7 @@ func Retain(ctx context.Context, conn driver.Conn, r Retention) error {
 		table, column string
 		days          int
 	}{{"usage_events", "toDateTime(time)", r.Events}, {"guardrail_events", "toDateTime(time)", r.Events}, {"usage_quarters", "quarter", r.Quarters},
-		{"guardrail_quarters", "quarter", r.Quarters}, {"usage_days", "day", r.Days}, {"usage_user_days", "day", r.Days}} {
+		{"guardrail_quarters", "quarter", r.Quarters}, {"usage_days", "day", r.Days}, {"usage_model_days", "day", r.Days}, {"usage_user_days", "day", r.Days}} {
 		var has bool
 		if err := conn.QueryRow(ctx, `SELECT position(engine_full, ' TTL ') > 0 FROM system.tables WHERE database = currentDatabase() AND name = ?`, t.table).Scan(&has); err != nil {
 			return fmt.Errorf("look at the retention of %s: %w", t.table, err)

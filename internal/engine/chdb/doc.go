@@ -6,6 +6,8 @@
 // drivers ask for newer ones (client_protocol_version), so blocks are decoded and encoded again with the driver's own
 // code. The data of an insert goes through a temporary file, because libchdb reads it from there in bounded memory.
 //
+// With wait_end_of_query=1 a result is answered as a whole, and X-ClickHouse-Summary says how much was read for it.
+//
 // Not there: compression of HTTP bodies, users, external tables. Failures are answered as ClickHouse answers them: status
 // 500 (400 for what is asked wrongly), X-ClickHouse-Exception-Code and the text; an error in the middle of a result breaks
 // the connection off.

@@ -3,6 +3,7 @@ package chdb
 import (
 	"errors"
 	"fmt"
+	"time"
 	"unsafe"
 
 	"github.com/ebitengine/purego"
@@ -20,6 +21,9 @@ type library struct {
 	buffer      func(result unsafe.Pointer) *byte
 	length      func(result unsafe.Pointer) uintptr
 	failure     func(result unsafe.Pointer) *byte
+	rowsRead    func(result unsafe.Pointer) uint64
+	bytesRead   func(result unsafe.Pointer) uint64
+	elapsed     func(result unsafe.Pointer) float64
 }
 
 func open(path string) (*library, error) {
@@ -30,7 +34,8 @@ func open(path string) (*library, error) {
 	l := &library{}
 	for name, f := range map[string]any{"chdb_connect": &l.connect, "chdb_close_conn": &l.closeConn, "chdb_query_n": &l.query,
 		"chdb_stream_query_n": &l.streamQuery, "chdb_stream_fetch_result": &l.fetch, "chdb_stream_cancel_query": &l.cancel,
-		"chdb_destroy_query_result": &l.destroy, "chdb_result_buffer": &l.buffer, "chdb_result_length": &l.length, "chdb_result_error": &l.failure} {
+		"chdb_destroy_query_result": &l.destroy, "chdb_result_buffer": &l.buffer, "chdb_result_length": &l.length, "chdb_result_error": &l.failure,
+		"chdb_result_storage_rows_read": &l.rowsRead, "chdb_result_storage_bytes_read": &l.bytesRead, "chdb_result_elapsed": &l.elapsed} {
 		purego.RegisterLibFunc(f, handle, name)
 	}
 	// Signals are the Go runtime's.
@@ -44,6 +49,13 @@ func open(path string) (*library, error) {
 type conn struct {
 	l      *library
 	handle *unsafe.Pointer
+	last   summary // of the query before
+}
+
+// summary is what a query read from tables, and how long it took.
+type summary struct {
+	rows, bytes uint64
+	elapsed     time.Duration
 }
 
 func (l *library) dial(dataDir string) (*conn, error) {
@@ -79,6 +91,7 @@ func (c *conn) taken(result unsafe.Pointer) ([]byte, error) {
 	if failure := text(c.l.failure(result)); failure != "" {
 		return nil, errors.New(failure)
 	}
+	c.last = summary{c.l.rowsRead(result), c.l.bytesRead(result), time.Duration(c.l.elapsed(result) * 1e9)}
 	n := c.l.length(result)
 	if n == 0 {
 		return nil, nil

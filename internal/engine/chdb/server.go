@@ -70,6 +70,7 @@ type request struct {
 	settings []string // names, sorted
 	values   url.Values
 	data     string // the file with the data of an insert
+	whole    bool   // the result is answered when all of it is there, with a summary
 }
 
 // notSettings are the parameters that are no settings of the query.
@@ -78,7 +79,7 @@ var notSettings = map[string]bool{"query": true, "database": true, "default_form
 
 func parse(r *http.Request) (*request, error) {
 	values := r.URL.Query()
-	q := &request{values: values, format: values.Get("default_format"), database: values.Get("database")}
+	q := &request{values: values, format: values.Get("default_format"), database: values.Get("database"), whole: values.Get("wait_end_of_query") == "1"}
 	if q.format == "" {
 		q.format = "TabSeparated"
 	}
@@ -210,12 +211,15 @@ func (s *server) answer(w http.ResponseWriter, c *conn, q *request) {
 	}
 	write := func(part []byte) error { _, err := out.Write(part); return err }
 	var err error
-	if streams.Match(q.query) {
+	if streams.Match(q.query) && !q.whole {
 		err = c.stream(q.query, q.format, write)
 	} else {
 		var whole []byte
-		if whole, err = c.exec(q.query, q.format); err == nil && len(whole) > 0 {
-			err = write(whole)
+		if whole, err = c.exec(q.query, q.format); err == nil {
+			w.Header().Set("X-ClickHouse-Summary", fmt.Sprintf(`{"read_rows":"%d","read_bytes":"%d","elapsed_ns":"%d"}`, c.last.rows, c.last.bytes, c.last.elapsed))
+			if len(whole) > 0 {
+				err = write(whole)
+			}
 		}
 	}
 	if finish != nil {
