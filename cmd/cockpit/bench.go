@@ -28,6 +28,8 @@ func benchCommand(o *options) *cobra.Command {
 	f.IntVar(&b.ManyAccounts, "many-accounts", 10_000, "of P13, against 10")
 	f.IntVar(&b.ChartedEvents, "charted-events", 10_000_000, "of P11, in ClickHouse")
 	f.DurationVar(&b.PromiseTime, "promise-time", 30*time.Second, "a round of P12 lasts")
+	f.DurationVar(&b.Backlog, "backlog", time.Minute, "of memory; performance.md asks for 10m")
+	f.IntVar(&b.BacklogRate, "backlog-rate", 10_000, "events a second of the backlog")
 	f.StringVar(&b.Profile, "profile", "", "write a CPU profile of the last round of ours into this file")
 	return c
 }

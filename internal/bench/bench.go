@@ -35,6 +35,8 @@ type Options struct {
 	ManyAccounts  int           // of P13
 	ChartedEvents int           // of P11
 	PromiseTime   time.Duration // of a round of P12
+	Backlog       time.Duration // of memory
+	BacklogRate   int           // events a second of it
 	Profile       string        // a file for a CPU profile of ours, of the last round; empty: none
 
 	alone bool // one partition instead of the usual ones

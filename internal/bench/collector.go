@@ -27,7 +27,7 @@ const (
 func collecting(ctx context.Context, r *runner) (gate, error) {
 	o := r.o
 	o.Events = 0
-	shared, err := r.open(ctx)
+	shared, err := r.directory(ctx)
 	if err != nil {
 		return gate{}, err
 	}

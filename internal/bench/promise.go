@@ -29,7 +29,7 @@ const (
 // promise is P12: from the collector's 202 until live balances in the memory of another process answer with the event, and
 // until ClickHouse does. The whole program runs as one process, and so does each store.
 func promise(ctx context.Context, r *runner) (gate, error) {
-	shared, err := r.open(ctx)
+	shared, err := r.directory(ctx)
 	if err != nil {
 		return gate{}, err
 	}

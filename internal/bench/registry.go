@@ -22,6 +22,7 @@ var registry = []entry{
 	{"P12", promise},
 	{"P13", scale},
 	{"P14", takingOver},
+	{"memory", memory},
 	{"costs", costs},
 }
 
@@ -40,8 +41,8 @@ type runner struct {
 	stores *stores // opened by the first gate that needs them
 }
 
-// open returns the broker with the usual events and the Postgres with the usual directory.
-func (r *runner) open(ctx context.Context) (*stores, error) {
+// directory returns a Postgres with the usual directory.
+func (r *runner) directory(ctx context.Context) (*stores, error) {
 	if r.stores == nil {
 		s, err := open(ctx, r.o)
 		if err != nil {
@@ -50,6 +51,15 @@ func (r *runner) open(ctx context.Context) (*stores, error) {
 		r.stores = s
 	}
 	return r.stores, nil
+}
+
+// open returns the same, and a broker with the usual events.
+func (r *runner) open(ctx context.Context) (*stores, error) {
+	s, err := r.directory(ctx)
+	if err != nil || s.kafka != nil {
+		return s, err
+	}
+	return s, s.broker(ctx, r.o)
 }
 
 func (r *runner) durable(ctx context.Context, name string) (gate, error) {

@@ -25,7 +25,7 @@ func hotUser(ctx context.Context, r *runner) (gate, error) {
 
 // scale is P13: what an event costs with many active users, and with many accounts.
 func scale(ctx context.Context, r *runner) (gate, error) {
-	base, err := r.open(ctx)
+	base, err := r.directory(ctx)
 	if err != nil {
 		return gate{}, err
 	}

@@ -18,10 +18,10 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
-// stores are a broker with events, and a Postgres with a directory as a template.
+// stores are a Postgres with a directory as a template, and a broker with events.
 type stores struct {
 	dir      string
-	kafka    *engine.Process
+	kafka    *engine.Process // nil: not started
 	postgres *engine.Process
 	name     string
 	template string // the database with the directory
@@ -29,7 +29,7 @@ type stores struct {
 	beside   bool   // the Postgres is another's
 }
 
-// open starts both, and makes the directory and the events.
+// open starts Postgres and makes the directory.
 func open(ctx context.Context, o Options) (s *stores, err error) {
 	dir, err := os.MkdirTemp("", "cockpit-bench-")
 	if err != nil {
@@ -48,10 +48,7 @@ func open(ctx context.Context, o Options) (s *stores, err error) {
 	if s.postgres, err = (engine.Postgres{Engines: engines, Data: filepath.Join(dir, "postgres"), Logs: dir}).Start(ctx); err != nil {
 		return s, err
 	}
-	if err := s.directory(ctx, o); err != nil {
-		return s, err
-	}
-	return s, s.broker(ctx, o)
+	return s, s.directory(ctx, o)
 }
 
 // other is another broker with events of their own, over the same directory or one of their own. The name is theirs alone.
