@@ -19,6 +19,8 @@ type set struct {
 	mapped [][]byte // memory outside of the Go heap
 	spare  []byte   // what is left of the last of mapped
 	bytes  int      // taken by segments
+
+	displaced []Hash // while a segment is divided
 }
 
 const (
@@ -107,7 +109,8 @@ func tag(h *Hash) uint64 { return max(1, uint64(h[15])) }
 func home(h *Hash) uint { return uint(h[14]) % groups }
 
 // find returns h's slot, or the one where it belongs. Tags are matched eight at once; the trick to find a zero byte is exact
-// for the lowest one, and what it finds above is compared anyway (an empty slot looks like the hash that is zero).
+// for the lowest one, and what it finds above is compared anyway, with a slot that must not be empty: that may hold
+// what was moved away.
 func (g *segment) find(h Hash) (slot uint, found bool) {
 	pattern := tag(&h) * lowBits
 	for i := home(&h); ; i = (i + 1) % groups {
@@ -159,27 +162,41 @@ func (s *set) split(h Hash) error {
 	if g.depth == s.depth {
 		s.widen()
 	}
-	old := *g // 17 KB
-	*g = segment{depth: old.depth + 1}
+	g.depth++
 	fresh.depth = g.depth
-	for i, tags := range old.tags {
-		for tags != 0 { //
-			at := uint(bits.TrailingZeros64(tags)) / 8
-			tags &^= 0xff << (at * 8)
-			h := old.slots[uint(i)*8+at]
-			to := g
-			if binary.BigEndian.Uint64(h[:8])<<old.depth>>63 == 1 {
-				to = fresh
-			}
-			to.put(to.vacancy(h), h)
-		}
-	}
+	s.divide(g, fresh)
 	span := 1 << (s.depth - g.depth) // entries of each half
 	at := int(binary.BigEndian.Uint64(h[:8]) >> (64 - s.depth) &^ uint64(2*span-1))
 	for i := at + span; i < at+2*span; i++ {
 		s.dir[i] = fresh
 	}
 	return nil
+}
+
+// divide moves the identities whose bit is 1 from g to fresh. What is in its home group stays where it is; what stands
+// elsewhere, because that was full, is placed anew, or it would not be found behind the gap.
+func (s *set) divide(g, fresh *segment) {
+	s.displaced = s.displaced[:0]
+	for i := range g.tags {
+		for tags := g.tags[i]; tags != 0; {
+			at := uint(bits.TrailingZeros64(tags)) / 8
+			tags &^= 0xff << (at * 8)
+			h := &g.slots[uint(i)*8+at]
+			switch {
+			case binary.BigEndian.Uint64(h[:8])<<(g.depth-1)>>63 == 1:
+				fresh.put(fresh.vacancy(*h), *h)
+			case home(h) != uint(i):
+				s.displaced = append(s.displaced, *h)
+			default:
+				continue
+			}
+			g.tags[i] &^= 0xff << (at * 8)
+			g.used--
+		}
+	}
+	for _, h := range s.displaced {
+		g.put(g.vacancy(h), h)
+	}
 }
 
 func (s *set) widen() {
