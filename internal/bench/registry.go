@@ -23,6 +23,7 @@ var registry = []entry{
 	{"P13", scale},
 	{"P14", takingOver},
 	{"memory", memory},
+	{"stages", stages},
 	{"costs", costs},
 }
 
