@@ -1,7 +1,9 @@
 package journey_test
 
 import (
+	"context"
 	"fmt"
+	"log/slog"
 	"strings"
 	"testing"
 
@@ -9,7 +11,7 @@ import (
 	"github.com/alchemi/cockpit/alerts"
 	"github.com/alchemi/cockpit/internal/verify"
 	"github.com/twmb/franz-go/pkg/kgo"
-	"log/slog"
+	"golang.org/x/sync/errgroup"
 )
 
 // verified runs verify and returns the invariants that fail, with why.
@@ -81,5 +83,42 @@ func TestVerifyNamesDamage(t *testing.T) {
 	d.must(ch.Exec(t.Context(), `INSERT INTO usage_events SELECT * FROM usage_events WHERE decision = 'charged' LIMIT 1 SETTINGS insert_deduplicate = 0`))
 	if failed := d.verified(ch); !strings.Contains(failed["I5"], "usage_events") {
 		t.Errorf("a doubled row in ClickHouse: %q", failed)
+	}
+}
+
+// Books are green at every moment, while events flow and everything follows them.
+func TestVerifyWhileEventsFlow(t *testing.T) {
+	t.Parallel()
+	d := deploys(t, 3)
+	ch := d.clickhouse()
+	_, stop := d.work()
+	flowing, end := context.WithCancel(t.Context())
+	defer end()
+	g, ctx := errgroup.WithContext(flowing)
+	g.Go(func() error {
+		for i := 0; ctx.Err() == nil; i++ {
+			r := usage(fmt.Sprint("e-", i-i%10/9), set("model", []string{"gpt-5", "gpt-99", "llama-local"}[i%3]))
+			r.Key = fmt.Append(nil, i%7) // away from home, most of them
+			if err := d.producer.ProduceSync(ctx, r).FirstErr(); err != nil && ctx.Err() == nil {
+				return err
+			}
+		}
+		return nil
+	})
+	w, dispatch := d.writer(ch), alerts.NewDispatcher(d.pool, d.producer, slog.Default())
+	for _, run := range []func(context.Context) error{d.folder.Run, w.Run, dispatch.Run} {
+		g.Go(func() error { return run(ctx) })
+	}
+	for range 4 {
+		if failed := d.verified(ch); len(failed) > 0 {
+			t.Errorf("%q", failed)
+		}
+	}
+	end()
+	d.must(g.Wait())
+	stop()
+	d.settle(ch)
+	if failed := d.verified(ch); len(failed) > 0 {
+		t.Errorf("at the end: %q", failed)
 	}
 }

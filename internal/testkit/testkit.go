@@ -81,6 +81,19 @@ func Database(t testing.TB) string {
 	return strings.TrimSuffix(url, "postgres") + name
 }
 
+// Copy makes a database that is a copy of another one, which nobody may be connected to, and returns its URL.
+func Copy(t testing.TB, of string) string {
+	t.Helper()
+	at := strings.LastIndex(of, "/") + 1
+	name := fmt.Sprintf("test_%d", databases.Add(1))
+	creating.Lock()
+	defer creating.Unlock()
+	if err := execute(t.Context(), of[:at]+"postgres", `CREATE DATABASE `+name+` TEMPLATE `+of[at:]); err != nil {
+		t.Fatal(err)
+	}
+	return of[:at] + name
+}
+
 // Pool opens a pool on a database under the given role.
 func Pool(t testing.TB, url, role string) *pgxpool.Pool {
 	t.Helper()

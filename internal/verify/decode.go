@@ -3,6 +3,7 @@ package verify
 import (
 	"encoding/binary"
 	"errors"
+	"slices"
 )
 
 // Decisions, by their numbers in the journal's format (schemas/journal).
@@ -24,10 +25,18 @@ type decision struct {
 	account, home, originLog, originPosition    int64
 }
 
+// charges says whether the event has a time, a path and a charge, be it of nothing.
+func (d *decision) charges() bool {
+	return d.kind == charged || d.kind == observed || d.kind >= reversal
+}
+
 type path struct {
 	account, section, user, cycle int64
 	scopes                        []int64
 }
+
+// is says whether two paths are of the same scopes.
+func (p *path) is(o *path) bool { return p.user == o.user && slices.Equal(p.scopes, o.scopes) }
 
 var errBody = errors.New("a journal body that is not as its format says")
 
@@ -66,94 +75,112 @@ func (c *column) bytes(n int) []byte {
 	return b
 }
 
+// body is the decisions of a journal row. Its memory is used again for the next row.
+type body struct {
+	decisions []decision
+	paths     []path // the dictionary, and of version 2 behind it each decision's own
+	scopes    []int64
+}
+
 // decode reads a body by the description of versions 1 and 2.
-func decode(body []byte, from int64) ([]decision, error) {
-	if len(body) == 0 {
-		return nil, nil
+func (b *body) decode(data []byte, from int64) error {
+	b.decisions, b.paths, b.scopes = b.decisions[:0], b.paths[:0], b.scopes[:0]
+	if len(data) == 0 {
+		return nil
 	}
-	version := body[0]
+	version := data[0]
 	if version != 1 && version != 2 {
-		return nil, errBody
+		return errBody
 	}
-	whole := column{b: body[1:]}
+	whole := column{b: data[1:]}
 	var cols [9]column
 	for i := range cols {
 		n := whole.unsigned()
 		if whole.bad || n < 0 || n > int64(len(whole.b)) {
-			return nil, errBody
+			return errBody
 		}
 		cols[i].b = whole.bytes(int(n))
 	}
-	kinds, positions, identities, times, paths, charges, reasons, homes, origins := &cols[0], &cols[1], &cols[2], &cols[3], &cols[4], &cols[5], &cols[6], &cols[7], &cols[8]
-	known := decodePaths(paths, version)
-	out := make([]decision, 0, len(kinds.b))
+	if len(whole.b) > 0 {
+		return errBody
+	}
+	kinds := cols[0].b
+	cols[0].b = nil
+	b.readPaths(&cols[4], version)
+	known := b.paths
 	at, micros := from-1, int64(0)
-	for _, kind := range kinds.b {
+	for _, kind := range kinds {
+		if kind < charged || kind > recorded {
+			return errBody
+		}
 		d := decision{kind: kind}
-		at += positions.unsigned() + 1
+		at += cols[1].unsigned() + 1
 		d.position = at
-		copy(d.identity[:], identities.bytes(16))
-		switch kind {
-		case charged, observed, reversal, recharge, recorded:
-			micros += times.signed()
+		copy(d.identity[:], cols[2].bytes(16))
+		if d.charges() {
+			micros += cols[3].signed()
 			d.micros = micros
-			p := charges.unsigned()
-			if p >= int64(len(known)) {
-				return nil, errBody
+			c := &cols[5]
+			p := c.unsigned()
+			if p < 0 || p >= int64(len(known)) {
+				return errBody
 			}
 			d.path = &known[p]
 			if version > 1 {
-				d.path = d.path.below(charges.unsigned(), charges.signed())
+				d.path = b.below(d.path, c.unsigned(), c.signed())
 			}
-			d.model, d.price, d.factor, d.flags = charges.unsigned(), charges.unsigned(), charges.unsigned(), charges.unsigned()
-			d.credits, d.costs = charges.signed(), charges.signed()
+			d.model, d.price, d.factor, d.flags = c.unsigned(), c.unsigned(), c.unsigned(), c.unsigned()
+			d.credits, d.costs = c.signed(), c.signed()
+		}
+		switch kind {
 		case quarantined:
-			d.reason, d.account = reasons.bytes(1)[0], reasons.unsigned()
+			d.reason, d.account = cols[6].bytes(1)[0], cols[6].unsigned()
 		case moved:
-			d.home = homes.unsigned()
+			d.home = cols[7].unsigned()
+		case reversal, recharge:
+			d.originLog, d.originPosition = cols[8].unsigned(), cols[8].unsigned()
 		}
-		if kind == reversal || kind == recharge {
-			d.originLog, d.originPosition = origins.unsigned(), origins.unsigned()
-		}
-		out = append(out, d)
+		b.decisions = append(b.decisions, d)
 	}
 	for i := range cols {
-		if cols[i].bad {
-			return nil, errBody
+		if cols[i].bad || len(cols[i].b) > 0 {
+			return errBody
 		}
 	}
-	return out, nil
+	return nil
 }
 
-// below is the path with a membership and the user's row, which is given as its distance from the membership; 0 is none.
-func (p *path) below(membership, toUser int64) *path {
+// below is a path with a membership and the user's row, which is given as its distance from the membership; 0 is none.
+func (b *body) below(p *path, membership, toUser int64) *path {
 	q := *p
 	q.user = membership + toUser
 	if membership != 0 {
-		q.scopes = append(q.scopes[:len(q.scopes):len(q.scopes)], membership)
+		begin := len(b.scopes)
+		b.scopes = append(append(b.scopes, p.scopes...), membership)
+		q.scopes = b.scopes[begin:len(b.scopes):len(b.scopes)]
 	}
-	return &q
+	b.paths = append(b.paths, q)
+	return &b.paths[len(b.paths)-1]
 }
 
-func decodePaths(c *column, version byte) []path {
-	n := c.unsigned()
-	var out []path
-	for range n {
+func (b *body) readPaths(c *column, version byte) {
+	for range c.unsigned() {
 		if c.bad {
-			return nil
+			return
 		}
 		p := path{account: c.unsigned(), section: c.unsigned()}
 		if version == 1 {
 			p.user = c.unsigned()
 		}
 		p.cycle = c.signed()
+		begin := len(b.scopes)
 		for range c.unsigned() {
 			if c.bad {
-				return nil
+				return
 			}
-			p.scopes = append(p.scopes, c.unsigned())
+			b.scopes = append(b.scopes, c.unsigned())
 		}
-		out = append(out, p)
+		p.scopes = b.scopes[begin:len(b.scopes):len(b.scopes)]
+		b.paths = append(b.paths, p)
 	}
-	return out
 }
