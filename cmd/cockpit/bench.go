@@ -18,6 +18,7 @@ func benchCommand(o *options) *cobra.Command {
 			// What was measured before a gate failed is shown all the same.
 			return errors.Join(err, printRows(c.OutOrStdout(), o, results, "GATE\tMEASURE\tUNIT\tOURS\tBASELINE\tRATIO\tSPREAD\tGOAL\tVERDICT\tSETTINGS", benchRow))
 		}}
+	c.AddCommand(benchVerifyCommand(o))
 	f := c.Flags()
 	f.StringSliceVar(&gates, "gate", bench.Gates(), "which gates")
 	f.IntVar(&b.Events, "events", 500_000, "in Kafka, for the gates of the durable path")
