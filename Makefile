@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := build
 export CGO_ENABLED := 1
 
-.PHONY: build run test interop fuzz fmt lint generate bench clean
+.PHONY: build run test interop fuzz fmt check lint generate vuln bench clean
 
 build: ## the program: bin/cockpit
 	@mkdir -p bin
@@ -15,12 +15,27 @@ run: build ## everything on this machine, with a demo
 fmt: ## format the tree
 	gofmt -w $$(git ls-files '*.go')
 
-lint: ## what must hold before a test runs
+check: ## what must hold before a test runs
 	@bad=$$(gofmt -l $$(git ls-files '*.go')); if [ -n "$$bad" ]; then echo "not formatted (make fmt):"; echo "$$bad"; exit 1; fi
 	go mod tidy -diff
 	go vet ./...
 
-test: lint ## unit, store and end-to-end tests on real engines
+# The tools are built once, from modules of their own, and are in Go's cache after that: the first time takes minutes.
+TOOL := go tool -modfile=internal/tools/go.mod
+
+lint: check ## check, and linters, generated code that is current, and secrets in the history
+	$(TOOL) golangci-lint run ./...
+	@new=$$(mktemp -d); trap 'rm -rf '$$new EXIT; go -C internal/tools run ./protoc $(CURDIR)/schemas/events/eventspb/events.proto $$new \
+		&& diff -u schemas/events/eventspb/events.pb.go $$new/events.pb.go || { echo "events.pb.go is not what events.proto says: make generate"; exit 1; }
+	go tool -modfile=internal/tools/secrets/go.mod gitleaks git --no-banner --redact .
+
+generate: ## what is made from something else: the code of events.proto, without a protoc on the system
+	go generate ./...
+
+vuln: ## known vulnerabilities; asks vuln.go.dev, and fails where that can't be reached
+	$(TOOL) govulncheck ./... || { echo "govulncheck found something, or could not reach https://vuln.go.dev (its message stands above)"; exit 1; }
+
+test: check ## unit, store and end-to-end tests on real engines
 	go test -count=1 -timeout 12m ./...
 
 interop: ## the journey with real programs: Apache Kafka, kcat, CloudEvents SDKs, LiteLLM (Java 17, Maven, Python 3)

@@ -28,7 +28,7 @@ func TestDatabasesAreReachedByTLS(t *testing.T) {
 	front.TLS = ca.server(t, tls.NoClientCert)
 	front.StartTLS()
 	t.Cleanup(front.Close)
-	secure := strings.Replace(front.URL, "http:", "https:", 1) + "/other"
+	secure := (&url.URL{Scheme: "https", User: proxied.User, Host: front.Listener.Addr().String(), Path: "/other"}).String()
 	for _, c := range []struct {
 		postgres, clickhouse *authority
 		code                 int

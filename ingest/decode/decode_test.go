@@ -195,7 +195,7 @@ func TestTheUsualEventAllocatesNothing(t *testing.T) {
 	var d decode.Decoder
 	var u events.Usage
 	r := record(usual)
-	if n := testing.AllocsPerRun(100, func() { d.Usage(r, &u) }); n != 0 {
+	if n := testing.AllocsPerRun(100, func() { _ = d.Usage(r, &u) }); n != 0 {
 		t.Errorf("%v allocations", n)
 	}
 }

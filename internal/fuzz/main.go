@@ -33,6 +33,8 @@ type outcome struct {
 	execs, interesting, corpus int64
 	seconds                    float64
 	failed                     bool
+	ended                      bool // by Go's own deadline, which it reports as a failure when it comes in the middle of an input
+	found                      bool // an input that fails
 }
 
 func main() {
@@ -119,7 +121,7 @@ func fuzz(ctx context.Context, t target, share time.Duration, parallel int) outc
 		o.follow(out)
 		err = c.Wait()
 	}
-	if o.failed = err != nil && ctx.Err() == nil; o.failed {
+	if o.failed = err != nil && ctx.Err() == nil && (o.found || !o.ended); o.failed {
 		fmt.Fprintln(os.Stderr, t.name, "failed:", err)
 	}
 	o.seconds = time.Since(began).Seconds()
@@ -133,6 +135,8 @@ func (o *outcome) follow(out io.Reader) {
 	shown := time.Now()
 	for lines := bufio.NewScanner(out); lines.Scan(); {
 		m := progress.FindStringSubmatch(lines.Text())
+		o.ended = o.ended || strings.TrimSpace(lines.Text()) == "context deadline exceeded"
+		o.found = o.found || strings.Contains(lines.Text(), "Failing input written")
 		if m == nil || time.Since(shown) > 30*time.Second {
 			fmt.Fprintln(os.Stderr, "   ", lines.Text())
 			shown = time.Now()

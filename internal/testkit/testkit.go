@@ -2,6 +2,10 @@
 //
 // A package that uses it has a TestMain that calls Main. Stores are started once a test process, on first use, and end
 // with it. A store that does not come up fails the test; nothing is ever skipped.
+//
+// Where Docker answers they are containers (testcontainers), and else the embedded engines, which need nothing installed.
+// COCKPIT_TEST_ENGINES=local or =containers decides otherwise; containers without Docker fail. What is done with a store
+// (databases from a template, roles, migrations) is the same either way.
 package testkit
 
 import (
@@ -37,6 +41,7 @@ func Main(m *testing.M) {
 		panic(err)
 	}
 	code := m.Run()
+	stopContainers()
 	_ = os.RemoveAll(scratch)
 	os.Exit(code)
 }
@@ -44,20 +49,38 @@ func Main(m *testing.M) {
 var server = sync.OnceValues(func() (string, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), startTimeout)
 	defer cancel()
+	url, err := either(ctx, postgresContainer, func(engines engine.Engines) (*engine.Process, error) {
+		return engine.Postgres{Engines: engines, Data: filepath.Join(scratch, "postgres"), Logs: scratch, Scratch: true}.Start(ctx)
+	})
+	if err != nil {
+		return "", err
+	}
+	if err := execute(ctx, url, `CREATE DATABASE template`); err != nil {
+		return "", err
+	}
+	_, err = postgres.Migrate(ctx, strings.TrimSuffix(url, "postgres")+"template")
+	return url, err
+})
+
+// either starts a store as a container or as an engine of this machine, and returns its URL.
+func either(ctx context.Context, inContainer func(context.Context) (string, error), local func(engine.Engines) (*engine.Process, error)) (string, error) {
+	containers, err := inContainers()
+	if err != nil {
+		return "", err
+	}
+	if containers {
+		return inContainer(ctx)
+	}
 	engines, err := engine.Install(ctx, os.Stderr)
 	if err != nil {
 		return "", err
 	}
-	p, err := engine.Postgres{Engines: engines, Data: filepath.Join(scratch, "postgres"), Logs: scratch, Scratch: true}.Start(ctx)
+	p, err := local(engines)
 	if err != nil {
 		return "", err
 	}
-	if err := execute(ctx, p.URL, `CREATE DATABASE template`); err != nil {
-		return "", err
-	}
-	_, err = postgres.Migrate(ctx, strings.TrimSuffix(p.URL, "postgres")+"template")
-	return p.URL, err
-})
+	return p.URL, nil
+}
 
 var databases atomic.Int64
 var creating sync.Mutex // a template can be copied by one at a time
@@ -118,15 +141,9 @@ func execute(ctx context.Context, url, sql string) error {
 var clickhouseServer = sync.OnceValues(func() (string, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), startTimeout)
 	defer cancel()
-	engines, err := engine.Install(ctx, os.Stderr)
-	if err != nil {
-		return "", err
-	}
-	p, err := engine.ClickHouse{Engines: engines, Data: filepath.Join(scratch, "clickhouse"), Logs: scratch}.Start(ctx)
-	if err != nil {
-		return "", err
-	}
-	return p.URL, nil
+	return either(ctx, clickhouseContainer, func(engines engine.Engines) (*engine.Process, error) {
+		return engine.ClickHouse{Engines: engines, Data: filepath.Join(scratch, "clickhouse"), Logs: scratch}.Start(ctx)
+	})
 })
 
 // ClickHouse makes a migrated ClickHouse database for t and returns its URL.
@@ -148,9 +165,23 @@ func ClickHouse(t testing.TB) string {
 	return url
 }
 
-// Kafka starts a broker for t, in memory, and returns its address.
+// Kafka starts a broker for t, which keeps nothing, and returns its address.
 func Kafka(t testing.TB) string {
 	t.Helper()
+	containers, err := inContainers()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if containers {
+		ctx, cancel := context.WithTimeout(t.Context(), startTimeout)
+		defer cancel()
+		address, stop, err := kafkaContainer(ctx)
+		t.Cleanup(stop)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return address
+	}
 	cluster, address, err := engine.Kafka{}.Open()
 	if err != nil {
 		t.Fatal(err)
