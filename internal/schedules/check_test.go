@@ -4,7 +4,6 @@ package schedules
 
 import (
 	"context"
-	"maps"
 
 	"github.com/alchemi/cockpit/ingest/quarantine"
 	"github.com/alchemi/cockpit/metering/balances"
@@ -12,12 +11,6 @@ import (
 	body "github.com/alchemi/cockpit/schemas/journal"
 	"github.com/twmb/franz-go/pkg/kgo"
 )
-
-// verdict is what the journal says of a record.
-type verdict struct {
-	body.Entry
-	path body.Path
-}
 
 // check compares what the workers left with what must be.
 func (n *naive) check() {
@@ -43,8 +36,8 @@ func (n *naive) check() {
 }
 
 // journal reads all rows, whose ranges must be contiguous.
-func (n *naive) journal() map[place]verdict {
-	verdicts := map[place]verdict{}
+func (n *naive) journal() map[place]body.Entry {
+	verdicts := map[place]body.Entry{}
 	next := map[int32]int64{}
 	for _, r := range n.w.journal.Rows() {
 		partition := r.Partition.Partition
@@ -57,22 +50,18 @@ func (n *naive) journal() map[place]verdict {
 			n.w.fail("decode: %v", err)
 		}
 		for _, e := range b.Entries {
-			v := verdict{Entry: e}
-			if e.Decision.HasCharge() {
-				v.path = b.Paths[e.Charge.Path]
-			}
 			at := place{partition, e.Position}
 			if _, twice := verdicts[at]; twice || e.Position < r.From || e.Position >= r.To {
 				n.w.fail("position %v stands twice, or outside its row [%d, %d)", at, r.From, r.To)
 			}
-			verdicts[at] = v
+			verdicts[at] = e
 		}
 	}
 	return verdicts
 }
 
 // each looks at what became of every identity.
-func (n *naive) each(records map[place]*kgo.Record, verdicts map[place]verdict) {
+func (n *naive) each(records map[place]*kgo.Record, verdicts map[place]body.Entry) {
 	by := map[[16]byte]map[body.Decision][]place{}
 	for at, v := range verdicts {
 		if by[v.Identity] == nil {
@@ -101,7 +90,7 @@ func (n *naive) each(records map[place]*kgo.Record, verdicts map[place]verdict) 
 	}
 }
 
-func (n *naive) one(key string, f *fact, got map[body.Decision][]place, counts bool, verdicts map[place]verdict) {
+func (n *naive) one(key string, f *fact, got map[body.Decision][]place, counts bool, verdicts map[place]body.Entry) {
 	kind, other := body.Charged, body.Observed
 	if f.source == "watch" {
 		kind, other = other, kind
@@ -136,7 +125,7 @@ func (n *naive) one(key string, f *fact, got map[body.Decision][]place, counts b
 }
 
 // quarantine must hold each record that the journal says is in it, with the same reason.
-func (n *naive) quarantine(verdicts map[place]verdict) {
+func (n *naive) quarantine(verdicts map[place]body.Entry) {
 	topicID := n.w.topicID()
 	reasons := map[place]string{}
 	if err := quarantine.Each(context.Background(), n.w.client(), func(it quarantine.Item) error {
@@ -166,18 +155,21 @@ func (n *naive) balances() {
 			n.w.fail("add up: %v", err)
 		}
 	}
-	sums, err := adder.Sums()
-	if err != nil {
-		n.w.fail("add up: %v", err)
+	got := map[balance]string{}
+	for key, page := range adder.Sums {
+		for slot, sum := range page {
+			if sum != (balances.Sum{}) {
+				got[balance{key.Page*balances.PageScopes + int64(slot), key.CycleStart}] = text(sum)
+			}
+		}
 	}
 	for k, want := range n.sums {
-		if got := text(sums[k]); got != want.text() {
-			n.w.fail("the balance of scope %d in the cycle of %d is %s and must be %s", k.Scope, k.CycleStart, got, want.text())
+		if got[k] != want.text() {
+			n.w.fail("the balance of scope %d in the cycle of %d is %q and must be %s", k.scope, k.cycle, got[k], want.text())
 		}
+		delete(got, k)
 	}
-	for k := range maps.Keys(sums) {
-		if n.sums[k] == nil {
-			n.w.fail("scope %d has a balance in the cycle of %d and must have none", k.Scope, k.CycleStart)
-		}
+	for k, sum := range got {
+		n.w.fail("scope %d has a balance in the cycle of %d, %s, and must have none", k.scope, k.cycle, sum)
 	}
 }

@@ -25,8 +25,11 @@ type naive struct {
 	w     *world
 	facts map[string]*fact // by account/source/id
 	junk  map[place]bool
-	sums  map[balances.Key]*big
+	sums  map[balance]*big
 }
+
+// balance is a scope in a cycle, which begins at that Unix second.
+type balance struct{ scope, cycle int64 }
 
 type big struct {
 	credits decimal.Decimal
@@ -124,11 +127,11 @@ func (f *fact) path(scopes map[string]int64) (debits []int64, cycle int64) {
 // debit adds a charge to the sums that must come out.
 func (n *naive) debit(f *fact) {
 	if n.sums == nil {
-		n.sums = map[balances.Key]*big{}
+		n.sums = map[balance]*big{}
 	}
 	debits, cycle := f.path(n.w.ground.scopes)
 	for _, id := range debits {
-		k := balances.Key{Scope: id, CycleStart: cycle}
+		k := balance{id, cycle}
 		if n.sums[k] == nil {
 			n.sums[k] = &big{}
 		}
