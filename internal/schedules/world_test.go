@@ -17,6 +17,7 @@ import (
 	"github.com/alchemi/cockpit/ingest/identity"
 	"github.com/alchemi/cockpit/ingest/topics"
 	"github.com/alchemi/cockpit/metering/journal/journaltest"
+	"github.com/alchemi/cockpit/metering/worker"
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -280,10 +281,30 @@ func (w *world) settle() {
 			stable = 0
 		}
 		if time.Now().After(deadline) {
-			w.fail("it does not settle: %s", strings.Join(behind, ", "))
+			w.fail("it does not settle: %s; %s", strings.Join(behind, ", "), w.group())
 			return
 		}
 	}
+}
+
+// group says who has which partitions, as the broker sees it.
+func (w *world) group() string {
+	groups, err := w.admin.DescribeGroups(context.Background(), worker.Group)
+	if err != nil {
+		return err.Error()
+	}
+	text := "the group is " + groups[worker.Group].State
+	for _, m := range groups[worker.Group].Members {
+		if c, ok := m.Assigned.AsConsumer(); ok {
+			for _, t := range c.Topics {
+				text += fmt.Sprintf(", %s has %v", m.ClientID, t.Partitions)
+			}
+			if len(c.Topics) == 0 {
+				text += fmt.Sprintf(", %s has nothing", m.ClientID)
+			}
+		}
+	}
+	return text
 }
 
 // behind names the partitions that are not read to their ends.
