@@ -52,10 +52,10 @@ func (w *world) join() *process {
 		out = os.Stderr
 	}
 	s := worker.New(worker.Config{
-		Kafka: []kgo.Opt{kgo.SeedBrokers(w.cluster.ListenAddrs()...), kgo.Dialer(p.dial), kgo.ClientID(p.name), kgo.SessionTimeout(sessionTimeout), kgo.HeartbeatInterval(sessionTimeout / 4),
+		Kafka: []kgo.Opt{kgo.SeedBrokers(w.cluster.ListenAddrs()...), kgo.Dialer(p.dial),
 			kgo.RebalanceTimeout(2 * sessionTimeout), kgo.RetryBackoffFn(func(tries int) time.Duration { return time.Duration(min(tries, 10)) * 50 * time.Millisecond }),
 			kgo.MetadataMinAge(100 * time.Millisecond), kgo.DisableClientMetrics()},
-		Topics: []string{topics.Usage}, Journal: &wire{p: p}, Replays: &wire{p: p}, Directory: w.ground, Hasher: w.ground.hasher,
+		Topics: []string{topics.Usage}, Journal: &wire{p: p}, Replays: &wire{p: p}, Directory: w.ground, Address: p.name, Hasher: w.ground.hasher,
 		Log: slog.New(slog.NewTextHandler(out, nil)).With("process", p.name), Stats: &p.stats, BatchEventsMax: 1 + w.schedule.batchMax, Retry: 100 * time.Millisecond,
 	})
 	ctx, cancel := context.WithCancel(context.Background())

@@ -96,9 +96,9 @@ func TestCyclesAreOfTheEventsTime(t *testing.T) {
 func TestAZombieWritesNothing(t *testing.T) {
 	happens(t, schedule{partitions: 2, workers: 2, steps: []step{
 		{do: send, events: several(6, "a")},
-		{do: freeze, n: 0, hold: 5 * time.Second, at: 2200 * time.Millisecond}, {do: send, events: several(9, "b"), at: 2202 * time.Millisecond},
-		{do: send, events: several(12, "b"), at: 6 * time.Second}, {do: freeze, n: 1, hold: 5 * time.Second, at: 8 * time.Second},
-		{do: send, events: several(20, "b"), at: 8003 * time.Millisecond}}})
+		{do: freeze, n: 0, hold: 10 * time.Second, at: 2200 * time.Millisecond}, {do: send, events: several(9, "b"), at: 2202 * time.Millisecond},
+		{do: send, events: several(12, "b"), at: 11 * time.Second}, {do: freeze, n: 1, hold: 10 * time.Second, at: 14 * time.Second},
+		{do: send, events: several(20, "b"), at: 14003 * time.Millisecond}}})
 }
 
 func TestNewHomesKnowWhatOldOnesDecided(t *testing.T) {

@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// sessionTimeout is after how long the broker gives a silent worker's partitions to others.
-const sessionTimeout = 2 * time.Second
+// sessionTimeout is about the worker's: after it the broker gives a silent one's partitions to others.
+const sessionTimeout = 6 * time.Second
 
 // event is a usage event as a product makes it.
 type event struct {
@@ -183,7 +183,7 @@ func (c *composer) trouble(s *step) {
 	case kill:
 		s.point = pick(c, "", "", beforeTake, afterTake, beforeWindow, beforeCommit, beforeCommit, afterCommit, afterCommit, afterMoves)
 	case freeze:
-		s.hold = time.Duration(c.Int64N(int64(3 * sessionTimeout)))
+		s.hold = time.Duration(c.Int64N(int64(2 * sessionTimeout)))
 	case cut:
 		s.hold, s.kafka = time.Duration(c.Int64N(int64(2*sessionTimeout))), c.IntN(2) == 0
 	case fault:

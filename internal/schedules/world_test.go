@@ -325,7 +325,7 @@ func (w *world) group() string {
 }
 
 func (w *world) dead(name string) bool {
-	return slices.ContainsFunc(w.processes, func(p *process) bool { return p.name == name && !p.alive() })
+	return slices.ContainsFunc(w.processes, func(p *process) bool { return strings.HasSuffix(name, "@"+p.name) && !p.alive() })
 }
 
 // behind names the partitions that are not read to their ends.
