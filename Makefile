@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := build
 export CGO_ENABLED := 1
 
-.PHONY: build run test interop fuzz fmt check lint generate vuln bench clean
+.PHONY: build run test planted soak interop fuzz fmt check lint generate vuln clean
 
 build: ## the program: bin/cockpit
 	@mkdir -p bin
@@ -44,6 +44,9 @@ interop: ## the journey with real programs: Apache Kafka, kcat, CloudEvents SDKs
 MINUTES ?= 10
 fuzz: ## every fuzz target in turn, MINUTES for all together; an input that fails stays in testdata/fuzz
 	go run ./internal/fuzz -minutes $(MINUTES)
+
+planted: ## plants each bug of internal/planted, and shows which test catches it
+	go test -tags planted -count=1 -v -timeout 20m ./internal/planted
 
 clean: ## what the build made
 	rm -rf bin

@@ -156,3 +156,23 @@ func TestRetention(t *testing.T) {
 		}
 	}
 }
+
+// Batches of one log that follow each other are all inserted.
+func TestEveryBatchOfALogIsInserted(t *testing.T) {
+	t.Parallel()
+	d := deploys(t, 1)
+	ch := d.clickhouse()
+	stats, _ := d.work()
+	w := d.writer(ch)
+	for i := range int64(3) {
+		d.send(usage(fmt.Sprint("e-", i)))
+		d.eventually(func() bool { return stats.Charged.Load() == i+1 }, func() string { return "charged" })
+		_, err := w.Once(t.Context())
+		d.must(err)
+	}
+	for _, sql := range []string{`SELECT toString(count()) FROM usage_events`, `SELECT toString(sum(events)) FROM usage_days`} {
+		if got := d.sum(ch, sql); got != "3" {
+			t.Errorf("%s: %s, want 3", sql, got)
+		}
+	}
+}

@@ -43,6 +43,7 @@ var mayImport = []struct {
 	{"internal/journey", []string{""}, "tests the path from end to end"},
 	{"internal/faults", []string{""}, "breaks the program from outside, and makes its traffic"},
 	{"internal/faultpoint", nil, "is called from everywhere, so it knows nothing"},
+	{"internal/schedules", []string{""}, "tests metering in virtual time"},
 	{"internal/engine", []string{"schemas", "deploy", "internal/engine"}, "engines know nothing of the product"},
 	{"internal", []string{"schemas", "deploy", "internal"}, "private ground under everything"},
 }
@@ -148,6 +149,9 @@ func TestImports(t *testing.T) {
 			path := strings.Trim(im.Path.Value, `"`)
 			checkPure(t, f, path)
 			own, ok := strings.CutPrefix(path, module)
+			if own == "metering/journal/journaltest" && !f.test() {
+				t.Errorf("%s: may not import %s: it is for tests", f.path, own)
+			}
 			if !ok || own == "internal/faultpoint" || f.test() && (strings.HasPrefix(own, "internal/testkit") || strings.HasPrefix(own, "internal/engine") || own == "deploy") {
 				continue
 			}

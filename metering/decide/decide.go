@@ -204,6 +204,7 @@ func (d *Decider) price(u *events.Usage) (credits credit.Amount, cost credit.Cos
 	var err error
 	switch r := &d.result; {
 	case r.Free:
+	case r.Observe && (r.Price == nil && !r.Reported || r.Reported && u.CostUSD == ""): // it needs no price, and its cost is not known
 	case r.Reported:
 		if u.CostUSD == "" {
 			return 0, 0, events.UnpricedModel, "the model charges its reported cost, and the event has no cost_usd"

@@ -79,9 +79,10 @@ type Service struct {
 	cluster  string
 	seeks    chan seek
 
-	mu      sync.Mutex
-	workers map[topicPartition]*partition
-	wg      sync.WaitGroup
+	mu       sync.Mutex
+	workers  map[topicPartition]*partition
+	stopping bool // no worker begins any more
+	wg       sync.WaitGroup
 }
 
 type topicPartition struct {
@@ -106,6 +107,8 @@ func New(cfg Config) *Service {
 func (s *Service) Run(ctx context.Context) error {
 	var err error
 	if s.producer, err = kgo.NewClient(append(s.cfg.Kafka, kgo.RecordPartitioner(kgo.ManualPartitioner()),
+		kgo.MetadataMaxAge(15*time.Second),       // or moves to a partition that is new would wait for five minutes
+		kgo.AllowIdempotentProduceCancellation(), // a worker that is to stop while Kafka is away stops; what was sent is recognized when it is sent again
 		kgo.ProducerBatchCompression(kgo.Lz4Compression(), kgo.NoCompression()), kgo.ProducerBatchMaxBytes(2<<20))...); err != nil {
 		return fmt.Errorf("Kafka producer: %w", err)
 	}
@@ -240,16 +243,26 @@ func (s *Service) start(tp topicPartition, l journal.Lease) {
 	ctx, cancel := context.WithCancel(context.Background())
 	p := newPartition(s, tp, l, cancel)
 	s.mu.Lock()
+	if s.stopping { // a rebalance that was under way
+		s.mu.Unlock()
+		cancel()
+		return
+	}
 	old := s.workers[tp]
 	s.workers[tp] = p
+	s.wg.Add(1)
 	s.mu.Unlock()
 	if old != nil {
 		old.stop()
 	}
-	s.wg.Go(func() { p.run(ctx) })
+	go func() {
+		defer s.wg.Done()
+		p.run(ctx)
+	}()
 }
 
-func (s *Service) revoke(_ context.Context, _ *kgo.Client, gone map[string][]int32) {
+func (s *Service) revoke(_ context.Context, client *kgo.Client, gone map[string][]int32) {
+	defer client.ResumeFetchPartitions(gone) // the client remembers a pause: it would hold when the partition comes back
 	for topic, partitions := range gone {
 		for _, id := range partitions {
 			s.mu.Lock()
@@ -266,6 +279,7 @@ func (s *Service) revoke(_ context.Context, _ *kgo.Client, gone map[string][]int
 func (s *Service) stopAll() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.stopping = true
 	for tp, p := range s.workers {
 		p.cancel()
 		delete(s.workers, tp)
