@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := build
 export CGO_ENABLED := 1
 
-.PHONY: build run test interop fuzz fmt lint generate bench clean
+.PHONY: build run test interop soak fuzz fmt lint generate bench clean
 
 build: ## the program: bin/cockpit
 	@mkdir -p bin
@@ -29,6 +29,13 @@ interop: ## the journey with real programs: Apache Kafka, kcat, CloudEvents SDKs
 MINUTES ?= 10
 fuzz: ## every fuzz target in turn, MINUTES for all together; an input that fails stays in testdata/fuzz
 	go run ./internal/fuzz -minutes $(MINUTES)
+
+SEEDS ?= 20
+MINUTES ?= 0
+SOAK ?= soak.ndjson
+
+soak: ## the fault matrix for long: SEEDS runs of each case, beginning none after MINUTES; goes on where SOAK ends (docs/reliability.md)
+	go run ./internal/faults/soak -seeds $(SEEDS) -minutes $(MINUTES) -out $(SOAK)
 
 clean: ## what the build made
 	rm -rf bin

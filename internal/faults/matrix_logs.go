@@ -53,6 +53,9 @@ func morePartitions(ctx context.Context, w *World, s Scale) error {
 	if _, err := w.send(ctx); err != nil {
 		return err
 	}
+	if err := w.recovers(ctx, "the start", metered); err != nil {
+		return err
+	}
 	partitions := w.cfg.partitions
 	for range s.times(1, 3) {
 		if err := w.repartition(ctx, &partitions, again); err != nil {
