@@ -12,7 +12,7 @@ import (
 
 func clickhouses() []Case {
 	return []Case{
-		{Name: "clickhouse/stopped", Row: rowClickHouse, Short: true, run: clickhouseStopped},
+		{Name: "clickhouse/stopped", Row: rowClickHouse, run: clickhouseStopped},
 		{Name: "clickhouse/gone-past-its-window", Row: rowClickHouse, Short: true, run: clickhouseGone},
 	}
 }

@@ -17,7 +17,7 @@ import (
 
 func overloads() []Case {
 	return []Case{
-		{Name: "overload/kafka", Row: rowOverload, Short: true, set: func(c *config) {
+		{Name: "overload/kafka", Row: rowOverload, set: func(c *config) {
 			c.metering, c.env = 1, []string{"COCKPIT_BATCH_EVENTS=200"}
 			c.faults["metering-1"] = "worker.after-publish:*:sleep=100ms"
 		}, run: overloadKafka},
@@ -42,7 +42,7 @@ func overloadKafka(ctx context.Context, w *World, s Scale) error {
 	sent := int64(0)
 	var failed atomic.Pointer[error]
 	begin := time.Now()
-	flood := s.duration(12*time.Second, 60*time.Second)
+	flood := s.duration(12*time.Second, 30*time.Second)
 	for time.Since(begin) < flood && ctx.Err() == nil {
 		for range 1000 {
 			m := usual(fmt.Sprint("flood-", sent))
@@ -92,7 +92,7 @@ const (
 // overloadCollector sends more than the collector may hold to one whose Kafka is slow. It refuses with 429 and a time to
 // wait, answers nothing with 5xx, stays within its memory, and takes everything in the end.
 func overloadCollector(ctx context.Context, w *World, s Scale) error {
-	o := over{w: w, end: time.Now().Add(s.duration(8*time.Second, 45*time.Second)), statuses: map[int]int{}}
+	o := over{w: w, end: time.Now().Add(s.duration(8*time.Second, 20*time.Second)), statuses: map[int]int{}}
 	var wg sync.WaitGroup
 	for c := range overClients {
 		wg.Go(func() { o.client(ctx, c) })

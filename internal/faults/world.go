@@ -278,7 +278,7 @@ func (w *World) planted(ctx context.Context, point string, nth int) error {
 }
 
 // eventuallyMax is how long anything may take that is only a matter of time. It is generous: the machine may be busy.
-const eventuallyMax = 2 * time.Minute
+const eventuallyMax = 4 * time.Minute
 
 // eventually polls until f says yes. It returns f's last error when that takes too long.
 func (w *World) eventually(ctx context.Context, what string, f func() (bool, error)) error {
