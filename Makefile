@@ -5,6 +5,8 @@ export CGO_ENABLED := 1
 
 .PHONY: build run test planted soak interop fuzz fmt check lint generate vuln clean
 
+.PHONY: build run test interop soak fuzz fmt lint generate bench clean
+
 build: ## the program: bin/cockpit
 	@mkdir -p bin
 	go build -o bin/cockpit ./cmd/cockpit
@@ -35,18 +37,25 @@ generate: ## what is made from something else: the code of events.proto, without
 vuln: ## known vulnerabilities; asks vuln.go.dev, and fails where that can't be reached
 	$(TOOL) govulncheck ./... || { echo "govulncheck found something, or could not reach https://vuln.go.dev (its message stands above)"; exit 1; }
 
-test: check ## unit, store and end-to-end tests on real engines
+test: lint ## unit, store and end-to-end tests on real engines
 	go test -count=1 -timeout 12m ./...
 
 interop: ## the journey with real programs: Apache Kafka, kcat, CloudEvents SDKs, LiteLLM (Java 17, Maven, Python 3)
 	go test -tags interop -count=1 -v -timeout 20m ./internal/interop
 
-MINUTES ?= 10
+fuzz: MINUTES ?= 10
 fuzz: ## every fuzz target in turn, MINUTES for all together; an input that fails stays in testdata/fuzz
 	go run ./internal/fuzz -minutes $(MINUTES)
 
 planted: ## plants each bug of internal/planted, and shows which test catches it
 	go test -tags planted -count=1 -v -timeout 20m ./internal/planted
+
+SEEDS ?= 20
+soak: MINUTES ?= 0
+SOAK ?= soak.ndjson
+
+soak: ## the fault matrix for long: SEEDS runs of each case, beginning none after MINUTES; goes on where SOAK ends (docs/reliability.md)
+	go run ./internal/faults/soak -seeds $(SEEDS) -minutes $(MINUTES) -out $(SOAK)
 
 clean: ## what the build made
 	rm -rf bin

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"os"
 	"slices"
@@ -198,14 +197,8 @@ func (p *program) close() {
 // start runs the modules in g.
 func (p *program) start(ctx context.Context, g *errgroup.Group, server *server) error {
 	if p.has("ingest") {
-		counts, err := partitionCounts(ctx, kadm.NewClient(p.producer))
-		if err != nil {
-			return err
-		}
-		p.collect = collector.New(collector.Config{Producer: p.producer, Authenticate: keys.NewStore(p.pool), Log: p.log,
-			Partitions: func(topic string) int32 { return (*counts.Load())[topic] }})
+		p.collect = collector.New(collector.Config{Producer: p.producer, Authenticate: keys.NewStore(p.pool), Log: p.log})
 		server.mount(p.collect)
-		g.Go(func() error { return followPartitions(ctx, kadm.NewClient(p.producer), counts) })
 	}
 	if p.has("metering") {
 		if err := p.startMetering(ctx, g); err != nil {
@@ -248,38 +241,4 @@ func (p *program) startMetering(ctx context.Context, g *errgroup.Group) error {
 	g.Go(func() error { return service.Run(ctx) })
 	g.Go(func() error { return folder.Run(ctx) })
 	return nil
-}
-
-// partitionCounts reads how many partitions each topic has.
-func partitionCounts(ctx context.Context, admin *kadm.Client) (*atomic.Pointer[map[string]int32], error) {
-	counts := &atomic.Pointer[map[string]int32]{}
-	return counts, refreshPartitions(ctx, admin, counts)
-}
-
-func refreshPartitions(ctx context.Context, admin *kadm.Client, counts *atomic.Pointer[map[string]int32]) error {
-	details, err := admin.ListTopics(ctx, topics.Usage, topics.Guardrail)
-	if err != nil {
-		return fmt.Errorf("count partitions: %w", err)
-	}
-	next := map[string]int32{}
-	for topic, d := range details {
-		if d.Err != nil {
-			return fmt.Errorf("count partitions of %s: %w", topic, d.Err)
-		}
-		next[topic] = int32(len(d.Partitions))
-	}
-	counts.Store(&next)
-	return nil
-}
-
-// followPartitions keeps the counts fresh. An event that is sent home by an old count is moved by its worker.
-func followPartitions(ctx context.Context, admin *kadm.Client, counts *atomic.Pointer[map[string]int32]) error {
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-time.After(10 * time.Second):
-			_ = refreshPartitions(ctx, admin, counts) // the old counts serve on
-		}
-	}
 }

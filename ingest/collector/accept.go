@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/alchemi/cockpit/ingest/decode"
 	"github.com/alchemi/cockpit/ingest/identity"
@@ -133,7 +134,6 @@ func (r *request) take(rec *kgo.Record, guardrail bool) {
 	default:
 		result.Status = accepted
 		rec.Key = identity.AppendKey(make([]byte, 0, len(account)+len(source)+len(result.ID)+2), account, source, result.ID)
-		rec.Partition = int32(identity.Home(account, source, result.ID, int(r.c.cfg.Partitions(rec.Topic))))
 		r.records = append(r.records, rec)
 	}
 	r.results = append(r.results, result)
@@ -153,8 +153,11 @@ func (p *Principal) covers(source, account, section string) bool {
 // what comes meanwhile goes with the next: one event waits for nobody, and a thousand requests share few acknowledgements
 // (of which each is a flush of a disk). That takes a producer without sequence numbers; what it sends twice for a lost
 // acknowledgement is a duplicate, as a client's own retry is, and metering recognizes it.
+//
+// The producer sends records home by their key, over the partitions that it knows: what goes to an old home, because it
+// does not know of new partitions yet, is moved by its worker.
 func ProducerOptions() []kgo.Opt {
-	return []kgo.Opt{kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.RequiredAcks(kgo.AllISRAcks()), kgo.DisableIdempotentWrite(), kgo.MaxProduceRequestsInflightPerBroker(1),
+	return []kgo.Opt{kgo.RecordPartitioner(kgo.StickyKeyPartitioner(nil)), kgo.MetadataMaxAge(15 * time.Second), kgo.RequiredAcks(kgo.AllISRAcks()), kgo.DisableIdempotentWrite(), kgo.MaxProduceRequestsInflightPerBroker(1),
 		kgo.ProducerLinger(0), kgo.ProducerBatchCompression(kgo.Lz4Compression(), kgo.NoCompression()), kgo.MaxBufferedRecords(200_000)}
 }
 

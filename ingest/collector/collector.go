@@ -51,7 +51,6 @@ const (
 // Config is what a collector needs.
 type Config struct {
 	Producer     *kgo.Client // made with ProducerOptions
-	Partitions   func(topic string) int32
 	Authenticate Authenticator
 	Log          *slog.Logger
 	InFlightMax  int64         // bytes of requests that wait for Kafka; default 64 MiB

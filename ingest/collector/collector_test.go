@@ -65,7 +65,7 @@ func start(t *testing.T, change func(*collector.Config)) *fixture {
 	if _, err := topics.Ensure(t.Context(), kadm.NewClient(producer), partitions); err != nil {
 		t.Fatal(err)
 	}
-	cfg := collector.Config{Producer: producer, Authenticate: keyring{}, Log: slog.New(slog.DiscardHandler), Partitions: func(string) int32 { return partitions }, Timeout: 2 * time.Second}
+	cfg := collector.Config{Producer: producer, Authenticate: keyring{}, Log: slog.New(slog.DiscardHandler), Timeout: 2 * time.Second}
 	if change != nil {
 		change(&cfg)
 	}
@@ -267,7 +267,7 @@ func BenchmarkBatchOf100(b *testing.B) {
 	}
 	gin.SetMode(gin.ReleaseMode)
 	e := gin.New()
-	collector.New(collector.Config{Producer: producer, Authenticate: keyring{}, Log: slog.New(slog.DiscardHandler), Partitions: func(string) int32 { return partitions }}).Register(e)
+	collector.New(collector.Config{Producer: producer, Authenticate: keyring{}, Log: slog.New(slog.DiscardHandler)}).Register(e)
 	var events []string
 	for i := range 100 {
 		events = append(events, event(fmt.Sprintf("01JD8X2M7Q4Z%014d", i), "acme"))

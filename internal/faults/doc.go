@@ -9,8 +9,10 @@
 // it comes from its seed, which it prints, but for the machine's own scheduling. Times are measured and printed, and only
 // bounded where the matrix demands it, generously.
 //
+// It is for Linux, the only system that has all three engines, signals for a child whose parent dies, and small disks.
+//
 // Processes die with the process that runs the world. A world that failed keeps its directory, and says where.
 //
-// Map: case.go (the list, and a run), world.go and store.go (the stores), process.go (the program), traffic.go, settle.go,
+// Map: case.go (the list, and a run), world.go and store.go (the stores), process.go (the program), root.go, traffic.go, settle.go,
 // matrix_*.go (the cases); the command is in soak.
 package faults

@@ -1,3 +1,5 @@
+//go:build linux
+
 package faults
 
 import (
@@ -16,6 +18,9 @@ var scratch string
 func TestMain(m *testing.M) {
 	if engine.Child() {
 		return
+	}
+	if code, again := AsRoot(); again {
+		os.Exit(code)
 	}
 	var err error
 	if scratch, err = os.MkdirTemp("", "cockpit-faults-"); err != nil {

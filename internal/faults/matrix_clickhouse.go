@@ -1,3 +1,5 @@
+//go:build linux
+
 package faults
 
 import (
@@ -12,7 +14,7 @@ import (
 
 func clickhouses() []Case {
 	return []Case{
-		{Name: "clickhouse/stopped", Row: rowClickHouse, Short: true, run: clickhouseStopped},
+		{Name: "clickhouse/stopped", Row: rowClickHouse, run: clickhouseStopped},
 		{Name: "clickhouse/gone-past-its-window", Row: rowClickHouse, Short: true, run: clickhouseGone},
 	}
 }

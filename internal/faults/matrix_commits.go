@@ -1,3 +1,5 @@
+//go:build linux
+
 package faults
 
 import (
@@ -8,7 +10,7 @@ import (
 
 func commits() []Case {
 	return []Case{
-		{Name: "commit/backend-killed-before", Row: rowCommits, Short: true, run: lostCommit(locked, terminated)},
+		{Name: "commit/backend-killed-before", Row: rowCommits, run: lostCommit(locked, terminated)},
 		{Name: "commit/backend-killed-after", Row: rowCommits, Short: true, run: lostCommit(unconfirmed, terminated)},
 		{Name: "commit/server-killed-before", Row: rowCommits, run: lostCommit(locked, serverKilled)},
 		{Name: "commit/server-killed-after", Row: rowCommits, run: lostCommit(unconfirmed, serverKilled)},

@@ -1,3 +1,5 @@
+//go:build linux
+
 package faults
 
 import (
@@ -27,11 +29,11 @@ func kills() []Case {
 			set: func(c *config) { c.metering = 1 },
 			run: atPoints(metered, func(w *World) *process { return w.metering[0] },
 				"worker.after-poll", "worker.after-publish", "worker.after-commit", "fold.before-commit", "fold.after-commit")},
-		{Name: "kill/rollups-at-points", Row: rowKills, Short: true,
+		{Name: "kill/rollups-at-points", Row: rowKills,
 			run: atPoints(rolled, func(w *World) *process { return w.rollups }, "rollups.after-plan", "rollups.after-insert", "rollups.before-done", "rollups.after-done")},
 		{Name: "kill/ingest-at-points", Row: rowKills,
 			run: atPoints(metered, func(w *World) *process { return w.ingest }, "ingest.before-produce", "ingest.after-produce")},
-		{Name: "kill/alerts-at-points", Row: rowKills, Short: true, set: func(c *config) { c.faults["alerts"] = "alerts.after-produce:1:kill" }, run: killDispatcher},
+		{Name: "kill/alerts-at-points", Row: rowKills, set: func(c *config) { c.faults["alerts"] = "alerts.after-produce:1:kill" }, run: killDispatcher},
 		{Name: "kill/everything-at-random", Row: rowKills, Short: true, run: atRandom("metering-1", "metering-2", "rollups", "alerts", "ingest", "kafka", "postgres", "clickhouse")},
 		{Name: "kill/metering-at-random", Row: rowKills, run: atRandom("metering-1", "metering-2")},
 		{Name: "kill/rollups-at-random", Row: rowKills, run: atRandom("rollups")},

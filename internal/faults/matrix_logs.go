@@ -1,3 +1,5 @@
+//go:build linux
+
 package faults
 
 import (
@@ -51,6 +53,9 @@ func morePartitions(ctx context.Context, w *World, s Scale) error {
 		return err
 	}
 	if _, err := w.send(ctx); err != nil {
+		return err
+	}
+	if err := w.recovers(ctx, "the start", metered); err != nil {
 		return err
 	}
 	partitions := w.cfg.partitions

@@ -1,3 +1,5 @@
+//go:build linux
+
 package faults
 
 import (
@@ -12,7 +14,7 @@ func owners() []Case {
 	return []Case{
 		{Name: "owners/stopped-after-poll", Row: rowOwners, Short: true, run: twoOwners("worker.after-poll")},
 		{Name: "owners/stopped-after-publish", Row: rowOwners, run: twoOwners("worker.after-publish")},
-		{Name: "rebalances/join-and-leave", Row: rowRebalances, Short: true, run: rebalances},
+		{Name: "rebalances/join-and-leave", Row: rowRebalances, run: rebalances},
 	}
 }
 

@@ -1,3 +1,5 @@
+//go:build linux
+
 package faults
 
 import (
@@ -107,12 +109,28 @@ func (p *process) pid() int {
 
 func (p *process) signal(s syscall.Signal) error { return syscall.Kill(p.pid(), s) }
 
+// living calls f while the process runs; one that has ended is waited for, since it is started again.
+func (p *process) living(f func() error) error {
+	for {
+		p.mu.Lock()
+		select {
+		case <-p.exited:
+			p.mu.Unlock()
+			time.Sleep(startRetry / 10)
+		default:
+			defer p.mu.Unlock()
+			return f()
+		}
+	}
+}
+
 // kill ends the process at once; it comes back by itself.
 func (p *process) kill() error {
-	p.mu.Lock()
-	pid, exited := p.cmd.Process.Pid, p.exited
-	p.mu.Unlock()
-	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+	var exited chan struct{}
+	if err := p.living(func() error {
+		exited = p.exited
+		return p.cmd.Process.Signal(syscall.SIGKILL)
+	}); err != nil && !errors.Is(err, os.ErrProcessDone) {
 		return fmt.Errorf("kill %s: %w", p.name, err)
 	}
 	<-exited
@@ -121,10 +139,14 @@ func (p *process) kill() error {
 
 // plant restarts the process in order, with faults.
 func (p *process) plant(faults string) error {
-	p.mu.Lock()
-	p.faults = faults
-	p.mu.Unlock()
-	return p.signal(syscall.SIGTERM)
+	err := p.living(func() error {
+		p.faults = faults
+		return p.cmd.Process.Signal(syscall.SIGTERM)
+	})
+	if errors.Is(err, os.ErrProcessDone) { // it is about to start again
+		return nil
+	}
+	return err
 }
 
 // close ends the process in order, for good; it is killed when that takes long.

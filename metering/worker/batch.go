@@ -204,6 +204,7 @@ func (b *batch) publish(ctx context.Context) error {
 			if r.Err != nil {
 				failed = append(failed, r.Record)
 				first = r.Err
+				b.p.s.producer.ForceMetadataRefresh() // a home may be a partition that it does not know yet
 			}
 		}
 		todo = failed

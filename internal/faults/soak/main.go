@@ -1,12 +1,13 @@
+//go:build linux
+
 // Command soak runs the fault matrix for long: every case with many seeds, in a loop that can be ended and gone on with.
 //
 //	go run ./internal/faults/soak -seeds 20 -minutes 60
 //
 // A result is a line of JSON in the file -out, written when its run ends. What the file has already is not run again, so a
-// soak that was interrupted goes on where it was; without -seeds and -minutes being reached it never ends early. At the end,
-// and with -table at once, it prints the table of fault × seeds × result. It exits with 1 if a run failed.
+// soak that was interrupted goes on where it was. At the end, and with -table at once, it prints the table of fault × seeds × result. It exits with 1 if a run failed.
 //
-// A run is repeated with: go run ./internal/faults/soak -case NAME -seed SEED -keep
+// A run is repeated with: go run ./internal/faults/soak -case NAME -seed SEED -out again.ndjson
 package main
 
 import (
@@ -32,6 +33,9 @@ import (
 func main() {
 	if engine.Child() {
 		return
+	}
+	if code, again := faults.AsRoot(); again {
+		os.Exit(code)
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	ok, err := run(ctx)
@@ -81,6 +85,10 @@ func run(ctx context.Context) (ok bool, err error) {
 	if s.dir, err = os.MkdirTemp("", "cockpit-soak-"); err != nil {
 		return false, err
 	}
+	defer func() {
+		_ = os.Remove(s.bin)
+		_ = os.Remove(s.dir) // which stays when a run that failed left something in it
+	}()
 	if s.bin, err = faults.Build(ctx, s.dir); err != nil {
 		return false, err
 	}
