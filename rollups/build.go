@@ -41,6 +41,15 @@ type rows struct {
 	zones      map[int64]*time.Location // by account
 }
 
+// expect makes room for that many events.
+func (r *rows) expect(topic string, n int) {
+	if topic == topics.Guardrail {
+		r.guardrails = make([]guardrailRow, 0, n)
+	} else {
+		r.usage = make([]usageRow, 0, n)
+	}
+}
+
 // place is a path by the kinds of its scopes.
 type place struct {
 	organization, team, membership int64 // the innermost of each; 0: none
@@ -63,6 +72,7 @@ func (w *Writer) build(ctx context.Context, src *source, b *batch) (*rows, error
 	if err != nil {
 		return nil, err
 	}
+	out.expect(b.log.topic, len(records))
 	decoder := decode.Decoder{Attributes: true}
 	for _, body := range bodies {
 		for i := range body.Entries {

@@ -7,7 +7,7 @@ import (
 )
 
 const (
-	batchEvents = 50_000 // a batch ends with the journal row that reaches it
+	batchEvents = 8192 // a batch ends with the journal row that reaches it
 	batchRows   = 500
 )
 

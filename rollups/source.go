@@ -10,6 +10,10 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
+// fetchBytes bounds one fetch. Compressed events unpack to several times that, each log holds one fetch and the client the
+// next, and there may be many logs: it is what bounds the memory of a writer that is behind.
+const fetchBytes = 512 << 10
+
 // source reads the events of one log again. It is not safe for concurrent use.
 type source struct {
 	opts   []kgo.Opt
@@ -81,7 +85,7 @@ func (s *source) skip(to int64) {
 func (s *source) open(ctx context.Context, from int64) error {
 	s.close()
 	cl, err := kgo.NewClient(append(s.opts[:len(s.opts):len(s.opts)], kgo.FetchIsolationLevel(kgo.ReadCommitted()), kgo.KeepControlRecords(),
-		kgo.ConsumeResetOffset(kgo.NoResetOffset()), kgo.MaxDecompressBatchBytes(64<<20), kgo.FetchMaxBytes(8<<20), kgo.FetchMaxPartitionBytes(4<<20), kgo.MaxBufferedRecords(1000),
+		kgo.ConsumeResetOffset(kgo.NoResetOffset()), kgo.MaxDecompressBatchBytes(64<<20), kgo.FetchMaxBytes(fetchBytes), kgo.FetchMaxPartitionBytes(fetchBytes), kgo.MaxBufferedRecords(1000),
 		kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{s.log.topic: {s.log.partition: kgo.NewOffset().At(from)}}))...)
 	if err != nil {
 		return err

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"os"
+	"runtime/debug"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -50,7 +51,14 @@ type program struct {
 	lacking  atomic.Pointer[string] // why it is not ready; nil: it is
 }
 
+// rollupsMemory is what a process that only writes rollups lets its heap grow to before it collects more often. It lives on
+// half of that; with the program itself it stays below 256 MiB. GOMEMLIMIT overrides it.
+const rollupsMemory = 160 << 20
+
 func newProgram(cfg *config, modules []string, log *slog.Logger) *program {
+	if slices.Equal(modules, []string{"rollups"}) && os.Getenv("GOMEMLIMIT") == "" {
+		debug.SetMemoryLimit(rollupsMemory)
+	}
 	p := &program{cfg: cfg, modules: modules, log: log}
 	p.lack("starting")
 	return p
