@@ -55,9 +55,6 @@ func morePartitions(ctx context.Context, w *World, s Scale) error {
 	if _, err := w.send(ctx); err != nil {
 		return err
 	}
-	if err := w.recovers(ctx, "the start", metered); err != nil {
-		return err
-	}
 	partitions := w.cfg.partitions
 	for range s.times(1, 3) {
 		if err := w.repartition(ctx, &partitions, again); err != nil {
@@ -122,9 +119,6 @@ func lostLog(lose func(context.Context, *World) (lost, left int64, err error)) f
 	return func(ctx context.Context, w *World, s Scale) error {
 		f, err := w.send(ctx)
 		if err != nil {
-			return err
-		}
-		if err := w.recovers(ctx, "the start", metered); err != nil {
 			return err
 		}
 		f.end()

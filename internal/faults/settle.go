@@ -40,10 +40,21 @@ const (
 // recovers waits until every log has moved on, as sql tells, and notes how long that took. Traffic must be flowing.
 func (w *World) recovers(ctx context.Context, what, sql string) error {
 	begin := time.Now()
-	var before map[int64]int64
 	ctx, cancel := context.WithTimeout(ctx, recoveredMax)
 	defer cancel()
-	err := w.eventually(ctx, "every log moves on", func() (bool, error) {
+	if err := w.moves(ctx, sql); err != nil {
+		return fmt.Errorf("after %s: %w", what, err)
+	}
+	took := time.Since(begin)
+	w.recovery = max(w.recovery, took)
+	w.logf("useful again %.1f s after %s", took.Seconds(), what)
+	return nil
+}
+
+// moves waits until every log has moved on.
+func (w *World) moves(ctx context.Context, sql string) error {
+	var before map[int64]int64
+	return w.eventually(ctx, "every log moves on", func() (bool, error) {
 		now, err := w.positions(ctx, sql)
 		if err != nil {
 			return false, err
@@ -56,15 +67,8 @@ func (w *World) recovers(ctx context.Context, what, sql string) error {
 				return false, nil
 			}
 		}
-		return len(before) > 0, nil
+		return len(before) >= int(w.cfg.partitions), nil
 	})
-	if err != nil {
-		return fmt.Errorf("after %s: %w", what, err)
-	}
-	took := time.Since(begin)
-	w.recovery = max(w.recovery, took)
-	w.logf("useful again %.1f s after %s", took.Seconds(), what)
-	return nil
 }
 
 // settles ends the traffic, waits until all of it went through, and asks whether the books are right: every identity that

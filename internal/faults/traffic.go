@@ -36,7 +36,7 @@ type flow struct {
 	strays   atomic.Int64
 }
 
-// send begins traffic, and returns when the first of it was accepted.
+// send begins traffic, and returns when every log moves.
 func (w *World) send(ctx context.Context) (*flow, error) {
 	targets, err := w.targets(ctx)
 	if err != nil {
@@ -60,7 +60,7 @@ func (w *World) send(ctx context.Context) (*flow, error) {
 		f.done.Wait()
 		direct.Close()
 	}()
-	return f, w.eventually(ctx, "the first event is accepted", func() (bool, error) { return f.count() > 0, nil })
+	return f, w.moves(ctx, metered)
 }
 
 func (w *World) targets(ctx context.Context) ([]traffic.Target, error) {
