@@ -97,7 +97,8 @@ func (s *stores) url(database string) string {
 	return strings.TrimSuffix(s.postgres.URL, "postgres") + database
 }
 
-// generate makes a directory by sets: an organization and four teams in each account, and every user in one team.
+// generate makes a directory by sets: an organization and four teams in each account, and every user in one team. Scopes are
+// made account by account, as apply does, so that those of an account are neighbours.
 const generate = `
 INSERT INTO sources (key, mode, all_accounts) VALUES ('bench', 'meter', true);
 INSERT INTO source_sections SELECT s.id, c.id FROM sources s, sections c WHERE c.key = 'copilot';
@@ -108,13 +109,15 @@ INSERT INTO budget_plans (key) VALUES ('monthly');
 INSERT INTO budget_plan_versions (plan_id, cycle, anchor, enforcement, thresholds, rollover) SELECT id, 'monthly', '2020-01-01', 'stop', '{50,80,100}', 'none' FROM budget_plans;
 INSERT INTO accounts (key, name, time_zone, version) SELECT 'account-' || n, 'Account', 'UTC', 2 FROM generate_series(1, $1) n;
 INSERT INTO users (account_id, key, name) SELECT account_id, 'user-' || n, 'User' FROM accounts, generate_series(1, $2) n;
-INSERT INTO scopes (account_id, section_id, kind) SELECT account_id, s.id, 'account' FROM accounts, sections s WHERE s.key = 'copilot';
+INSERT INTO scopes (account_id, section_id, kind, key, name, user_id) SELECT x.* FROM (
+	SELECT account_id, s.id, k.kind, nullif(k.key, ''), nullif(k.key, ''), k.user_id FROM accounts, sections s, LATERAL (
+		SELECT 'account' AS kind, '' AS key, NULL::bigint AS user_id UNION ALL SELECT 'organization', 'org', NULL
+		UNION ALL SELECT 'team', 'team-' || n, NULL FROM generate_series(0, 3) n
+		UNION ALL SELECT k, '', u.id FROM users u, unnest(ARRAY['membership', 'user']) k WHERE u.account_id = accounts.account_id) k
+	WHERE s.key = 'copilot' ORDER BY account_id, k.user_id NULLS FIRST) x;
 INSERT INTO account_sections (account_id, section_id, root_scope_id) SELECT account_id, section_id, id FROM scopes WHERE kind = 'account';
 INSERT INTO scope_plans (account_id, scope_id, plan_id, valid_from) SELECT s.account_id, s.id, p.id, '2020-01-01' FROM scopes s, budget_plans p WHERE kind = 'account';
 INSERT INTO allocations (account_id, scope_id, kind, amount, valid_from, author) SELECT account_id, id, 'fixed', 1000000000, '2020-01-01', 'bench' FROM scopes WHERE kind = 'account';
-INSERT INTO scopes (account_id, section_id, kind, key, name) SELECT account_id, section_id, 'organization', 'org', 'Org' FROM account_sections;
-INSERT INTO scopes (account_id, section_id, kind, key, name) SELECT account_id, section_id, 'team', 'team-' || n, 'Team' FROM account_sections, generate_series(0, 3) n;
-INSERT INTO scopes (account_id, section_id, kind, user_id) SELECT s.account_id, s.section_id, k, u.id FROM account_sections s JOIN users u USING (account_id), unnest(ARRAY['membership', 'user']) k;
 INSERT INTO scope_parents (account_id, section_id, scope_id, parent_id, valid_from)
 	SELECT s.account_id, s.section_id, s.id, CASE s.kind WHEN 'organization' THEN r.root_scope_id WHEN 'team' THEN o.id ELSE t.id END, '2020-01-01'
 	FROM scopes s JOIN account_sections r USING (account_id, section_id) JOIN scopes o ON o.account_id = s.account_id AND o.kind = 'organization'
