@@ -86,7 +86,7 @@ func (s *stores) close() {
 		}
 	}
 	for _, p := range []*engine.Process{s.kafka, s.postgres} {
-		if p != nil && !(s.beside && p == s.postgres) {
+		if p != nil && (!s.beside || p != s.postgres) {
 			_ = p.Stop()
 		}
 	}

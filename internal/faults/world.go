@@ -210,8 +210,7 @@ func (w *World) do(ctx context.Context, args ...string) ([]byte, error) {
 		return []byte(out.String()), err
 	case <-ctx.Done():
 		_ = cmd.Process.Kill()
-		<-done
-		return nil, ctx.Err()
+		return nil, errors.Join(ctx.Err(), <-done)
 	}
 }
 

@@ -144,7 +144,7 @@ func (m *model) advance(by int64) {
 }
 
 func (m *model) settle(n int) {
-	if err := m.w.Settle(n); err != nil && !(m.disk.failWrites && errors.Is(err, errDisk)) {
+	if err := m.w.Settle(n); err != nil && (!m.disk.failWrites || !errors.Is(err, errDisk)) {
 		m.t.Fatal(err)
 	}
 }

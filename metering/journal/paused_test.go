@@ -2,6 +2,7 @@ package journal_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"testing"
 
@@ -38,7 +39,7 @@ func TestEachPauseIsToldOnce(t *testing.T) {
 	s := journal.NewPostgres(pool)
 	old := lease(s.Take(ctx, usage0, 1, 5))
 	l := lease(s.Take(ctx, usage0, 1, 5))
-	if err := s.Pause(ctx, &old, "not mine"); err != journal.ErrFenced {
+	if err := s.Pause(ctx, &old, "not mine"); !errors.Is(err, journal.ErrFenced) {
 		t.Fatalf("the older lease paused: %v", err)
 	}
 	for range 2 { // the second time by a worker that did not hear of its first

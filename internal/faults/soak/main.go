@@ -150,7 +150,7 @@ func verdict(r faults.Result) string {
 
 func (s *soak) add(r faults.Result) error {
 	s.done = append(s.done, r)
-	f, err := os.OpenFile(s.out, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
+	f, err := os.OpenFile(s.out, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		return err
 	}
