@@ -91,7 +91,7 @@ func (w *Window) Contains(hash Hash, eventMicros int64) (bool, error) {
 	w.missed = false
 	own := w.hour(hourOf(eventMicros), false)
 	if own != nil {
-		if found, err := own.contains(hash); found || err != nil {
+		if found, err := own.contains(&hash); found || err != nil {
 			return found, err
 		}
 	}
@@ -102,7 +102,7 @@ func (w *Window) Contains(hash Hash, eventMicros int64) (bool, error) {
 		if h == own {
 			continue
 		}
-		if found, err := h.contains(hash); found || err != nil {
+		if found, err := h.contains(&hash); found || err != nil {
 			return found, err
 		}
 	}
@@ -119,7 +119,7 @@ func (w *Window) Add(hash Hash, eventMicros int64) (fresh bool, err error) {
 		}
 	}
 	w.missed = false
-	return w.insert(w.hour(hourOf(eventMicros), true), hash)
+	return w.insert(w.hour(hourOf(eventMicros), true), &hash)
 }
 
 // together is how many identities wait for memory at once.
@@ -141,7 +141,8 @@ func (w *Window) AddAll(hashes []Hash, eventMicros []int64) (fresh int, err erro
 		}
 		h := w.hour(id, true)
 		w.touched += h.set.touch(hashes[:n])
-		for _, hash := range hashes[:n] {
+		for i := range hashes[:n] {
+			hash := &hashes[i]
 			found, err := h.settled(hash)
 			isFresh := false
 			if !found && err == nil {
@@ -160,7 +161,7 @@ func (w *Window) AddAll(hashes []Hash, eventMicros []int64) (fresh int, err erro
 }
 
 // insert puts into the hour's set what is nowhere else in the hour.
-func (w *Window) insert(h *hour, hash Hash) (fresh bool, err error) {
+func (w *Window) insert(h *hour, hash *Hash) (fresh bool, err error) {
 	if w.count >= w.limit {
 		if h.set.contains(hash) {
 			return false, nil

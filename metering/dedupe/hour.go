@@ -38,7 +38,7 @@ func (h *hour) len() int {
 	return n
 }
 
-func (h *hour) contains(hash Hash) (bool, error) {
+func (h *hour) contains(hash *Hash) (bool, error) {
 	if h.set.contains(hash) {
 		return true, nil
 	}
@@ -47,8 +47,8 @@ func (h *hour) contains(hash Hash) (bool, error) {
 
 // touch reads what contains will read first, so that what waits for memory in many hours waits together.
 func (h *hour) touch(hash *Hash) (sum uint64) {
-	if g := h.set.segment(*hash); g != nil {
-		sum = g.tags[home(hash)]
+	if g := h.set.segment(hash); g != nil {
+		sum = g.index[home(hash)]
 	}
 	if h.run != nil {
 		sum += h.run.filter.block(hash)[0]
@@ -57,7 +57,7 @@ func (h *hour) touch(hash *Hash) (sum uint64) {
 }
 
 // settled says whether the identity is in what is no longer the hour's set.
-func (h *hour) settled(hash Hash) (found bool, err error) {
+func (h *hour) settled(hash *Hash) (found bool, err error) {
 	if h.moving != nil {
 		if h.old.contains(hash) {
 			return true, nil

@@ -87,11 +87,11 @@ func bytesOf(hashes []Hash) []byte {
 	return unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(hashes))), 16*len(hashes))
 }
 
-func (r *run) contains(h Hash) (bool, error) {
-	if !r.filter.has(&h) {
+func (r *run) contains(h *Hash) (bool, error) {
+	if !r.filter.has(h) {
 		return false, nil
 	}
-	if _, found := slices.BinarySearchFunc(r.tail, h, compare); found {
+	if _, found := slices.BinarySearchFunc(r.tail, *h, compare); found {
 		return true, nil
 	}
 	hi := binary.BigEndian.Uint64(h[:8])
@@ -101,7 +101,7 @@ func (r *run) contains(h Hash) (bool, error) {
 		if err != nil {
 			return false, err
 		}
-		if _, found := slices.BinarySearchFunc(block, h, compare); found {
+		if _, found := slices.BinarySearchFunc(block, *h, compare); found {
 			return true, nil
 		}
 		if r.first[at] != hi { // else the block before may end with the same 8 bytes

@@ -10,8 +10,9 @@ import (
 
 // set holds identities in segments of 1,024 slots, by the first bits of the hash (extendible hashing): a full segment splits
 // in two, so that a set grows without ever moving more than one segment's worth, and its segments in order are ranges of
-// hashes in order. Inside of a segment, a byte of tag a slot tells what is not there without a look at the slots. Identities
-// are keyed hashes already, so their own bits place them. The zero value is an empty set.
+// hashes in order. Inside of a segment, slots are filled one behind the other, so that of all a set's memory what is written
+// next is a line a segment, which caches have; an index of 16 bits a slot tells what is not there without a look at the slots.
+// Identities are keyed hashes already, so their own bits place them. The zero value is an empty set.
 type set struct {
 	dir    []*segment // by the first depth bits; a segment with fewer bits stands there more than once
 	depth  uint8
@@ -19,41 +20,41 @@ type set struct {
 	mapped [][]byte // memory outside of the Go heap
 	spare  []byte   // what is left of the last of mapped
 	bytes  int      // taken by segments
-
-	displaced []Hash // while a segment is divided
 }
 
 const (
 	segmentSlots = 1 << 10
-	segmentMax   = segmentSlots / 16 * 15 // fuller than this it splits, and is then 15/32 full: 36.4 bytes an identity
-	groups       = segmentSlots / 8
+	indexWords   = 320 // of four entries: 5/4 a slot
 	depthMax     = 26
 	chunkMax     = 8 << 20
 )
 
-// segment lives outside of the Go heap.
+// segment lives outside of the Go heap. Full it takes 18.6 bytes an identity, and split 37.1. It is an odd number of lines
+// of memory, so that the same part of all segments does not fall on the same few lines of a cache.
 type segment struct {
 	used  uint32
 	depth uint8 // the number of first bits that its identities share
 	_     [59]byte
-	tags  [groups]uint64 // eight to a group; 0: empty
+	index [indexWords]uint64 // words of four entries, filled from the lowest: a slot below six bits of tag; 0: empty
 	slots [segmentSlots]Hash
 }
 
 const (
 	segmentBytes = int(unsafe.Sizeof(segment{}))
-	lowBits      = 0x0101010101010101
-	highBits     = 0x8080808080808080
+	entryBits    = 16
+	lowBits      = 0x0001_0001_0001_0001
+	highBits     = 0x8000_8000_8000_8000
+	tagBits      = 0xfc00_fc00_fc00_fc00
 )
 
-func (s *set) segment(h Hash) *segment {
+func (s *set) segment(h *Hash) *segment {
 	if s.dir == nil {
 		return nil
 	}
 	return s.dir[binary.BigEndian.Uint64(h[:8])>>(64-s.depth)]
 }
 
-func (s *set) contains(h Hash) bool {
+func (s *set) contains(h *Hash) bool {
 	g := s.segment(h)
 	if g == nil {
 		return false
@@ -63,24 +64,24 @@ func (s *set) contains(h Hash) bool {
 }
 
 // add inserts h unless it is there.
-func (s *set) add(h Hash) (fresh bool, err error) {
+func (s *set) add(h *Hash) (fresh bool, err error) {
 	g := s.segment(h)
 	if g == nil {
 		if g, err = s.first(); err != nil {
 			return false, err
 		}
 	}
-	slot, found := g.find(h)
+	word, found := g.find(h)
 	if found {
 		return false, nil
 	}
-	if g.used >= segmentMax {
+	if g.used == segmentSlots {
 		if err := s.split(h); err != nil {
 			return false, err
 		}
 		return s.add(h)
 	}
-	g.put(slot, h)
+	g.put(word, h)
 	s.used++
 	return true, nil
 }
@@ -94,52 +95,50 @@ func (s *set) touch(hashes []Hash) (sum uint64) {
 	for i := range hashes {
 		h := &hashes[i]
 		g := s.dir[binary.BigEndian.Uint64(h[:8])>>shift]
-		i := home(h)
-		empty := (g.tags[i] - lowBits) &^ g.tags[i] & highBits
-		slot := i*8 + uint(bits.TrailingZeros64(empty))/8
-		sum += uint64(g.used) + uint64(g.slots[slot%segmentSlots][0])
+		sum += g.index[home(h)] + uint64(g.slots[g.used%segmentSlots][0])
 	}
 	return sum
 }
 
-// tag is never 0.
-func tag(h *Hash) uint64 { return max(1, uint64(h[15])) }
+// tag is never 0, so that no entry is.
+func tag(h *Hash) uint64 { return max(1, uint64(h[8]>>2)) << 10 }
 
-// home is the group where the search for h begins.
-func home(h *Hash) uint { return uint(h[14]) % groups }
+// home is the word where the search for h begins.
+func home(h *Hash) uint { return uint(uint64(binary.LittleEndian.Uint32(h[12:])) * indexWords >> 32) }
 
-// find returns h's slot, or the one where it belongs. Tags are matched eight at once; the trick to find a zero byte is exact
-// for the lowest one, and what it finds above is compared anyway, with a slot that must not be empty: that may hold
-// what was moved away.
-func (g *segment) find(h Hash) (slot uint, found bool) {
-	pattern := tag(&h) * lowBits
-	for i := home(&h); ; i = (i + 1) % groups {
-		tags := g.tags[i]
-		x := tags ^ pattern
+func after(word uint) uint {
+	if word++; word < indexWords {
+		return word
+	}
+	return 0
+}
+
+// find looks for h, and returns the word of the index where it belongs if it is not there. Tags are matched four at once.
+func (g *segment) find(h *Hash) (word uint, found bool) {
+	pattern := tag(h) * lowBits
+	for word = home(h); ; word = after(word) {
+		entries := g.index[word]
+		x := (entries ^ pattern) & tagBits
 		for match := (x - lowBits) &^ x & highBits; match != 0; match &= match - 1 {
-			slot = i*8 + uint(bits.TrailingZeros64(match))/8
-			if g.slots[slot%segmentSlots] == h && tags>>(slot%8*8)&0xff != 0 {
-				return slot, true
+			slot := entries >> (uint(bits.TrailingZeros64(match)) / entryBits * entryBits)
+			if g.slots[slot%segmentSlots] == *h {
+				return 0, true
 			}
 		}
-		if empty := (tags - lowBits) &^ tags & highBits; empty != 0 {
-			return i*8 + uint(bits.TrailingZeros64(empty))/8, false
+		if !full(entries) {
+			return word, false
 		}
 	}
 }
 
-// vacancy is where h belongs, which is not there.
-func (g *segment) vacancy(h Hash) (slot uint) {
-	for i := home(&h); ; i = (i + 1) % groups {
-		if empty := (g.tags[i] - lowBits) &^ g.tags[i] & highBits; empty != 0 {
-			return i*8 + uint(bits.TrailingZeros64(empty))/8
-		}
-	}
-}
+func full(entries uint64) bool { return entries>>(64-entryBits) != 0 }
 
-func (g *segment) put(slot uint, h Hash) {
-	g.tags[slot/8%groups] |= tag(&h) << (slot % 8 * 8)
-	g.slots[slot%segmentSlots] = h
+// put appends h, which is not there, with its entry in a word that is not full.
+func (g *segment) put(word uint, h *Hash) {
+	slot := g.used % segmentSlots
+	at := (uint(bits.Len64(g.index[word])) + entryBits - 1) / entryBits * entryBits
+	g.index[word] |= (tag(h) | uint64(slot)) << at
+	g.slots[slot] = *h
 	g.used++
 }
 
@@ -153,7 +152,7 @@ func (s *set) first() (*segment, error) {
 }
 
 // split divides the segment of h by its next bit.
-func (s *set) split(h Hash) error {
+func (s *set) split(h *Hash) error {
 	fresh, err := s.allocate()
 	if err != nil {
 		return err
@@ -164,7 +163,7 @@ func (s *set) split(h Hash) error {
 	}
 	g.depth++
 	fresh.depth = g.depth
-	s.divide(g, fresh)
+	g.divide(fresh)
 	span := 1 << (s.depth - g.depth) // entries of each half
 	at := int(binary.BigEndian.Uint64(h[:8]) >> (64 - s.depth) &^ uint64(2*span-1))
 	for i := at + span; i < at+2*span; i++ {
@@ -173,29 +172,20 @@ func (s *set) split(h Hash) error {
 	return nil
 }
 
-// divide moves the identities whose bit is 1 from g to fresh. What is in its home group stays where it is; what stands
-// elsewhere, because that was full, is placed anew, or it would not be found behind the gap.
-func (s *set) divide(g, fresh *segment) {
-	s.displaced = s.displaced[:0]
-	for i := range g.tags {
-		for tags := g.tags[i]; tags != 0; {
-			at := uint(bits.TrailingZeros64(tags)) / 8
-			tags &^= 0xff << (at * 8)
-			h := &g.slots[uint(i)*8+at]
-			switch {
-			case binary.BigEndian.Uint64(h[:8])<<(g.depth-1)>>63 == 1:
-				fresh.put(fresh.vacancy(*h), *h)
-			case home(h) != uint(i):
-				s.displaced = append(s.displaced, *h)
-			default:
-				continue
-			}
-			g.tags[i] &^= 0xff << (at * 8)
-			g.used--
+// divide moves the identities whose bit is 1 from g to fresh. The others move up, never past one that is still to be read.
+func (g *segment) divide(fresh *segment) {
+	used := g.used
+	g.used = 0
+	clear(g.index[:])
+	halves := [2]*segment{g, fresh}
+	for i := range used {
+		h := g.slots[i%segmentSlots]
+		to := halves[binary.BigEndian.Uint64(h[:8])<<(g.depth-1)>>63]
+		word := home(&h)
+		for full(to.index[word]) {
+			word = after(word)
 		}
-	}
-	for _, h := range s.displaced {
-		g.put(g.vacancy(h), h)
+		to.put(word, &h)
 	}
 }
 
@@ -236,11 +226,7 @@ func (s *set) close() {
 // appendSorted appends the segment's identities to buf, in order.
 func (g *segment) appendSorted(buf []Hash) []Hash {
 	begin := len(buf)
-	for i := range g.slots {
-		if g.tags[i/8]>>(i%8*8)&0xff != 0 {
-			buf = append(buf, g.slots[i])
-		}
-	}
+	buf = append(buf, g.slots[:g.used]...)
 	slices.SortFunc(buf[begin:], compare)
 	return buf
 }
