@@ -24,10 +24,10 @@ import (
 
 const hour = int64(time.Hour / time.Microsecond)
 
-// inserting is P6: an hour's identities go into a window that has not seen an hour before, 4,096 at a time as they come from
-// the journal; the baseline is a Go map that was not told how many there will be, either.
+// inserting is P6: an hour's identities go into a window that has not seen an hour before, as many at a time as a worker gives
+// it that takes over a partition; the baseline is a Go map that was not told how many there will be, either.
 func inserting(o Options) gate {
-	const n, step = 10_000_000, 1 << 12
+	const n, step = 10_000_000, dedupe.Many
 	r := rand.New(rand.NewPCG(1, 2))
 	all, times := make([]dedupe.Hash, n), make([]int64, step)
 	for i := range all {

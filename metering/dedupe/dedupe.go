@@ -122,42 +122,52 @@ func (w *Window) Add(hash Hash, eventMicros int64) (fresh bool, err error) {
 	return w.insert(w.hour(hourOf(eventMicros), true), &hash)
 }
 
+// Many is how many identities AddAll likes best to be given at once: so many that neighbours in the order of hashes share
+// the lines of memory of a set of millions, and so few that they take only some megabytes.
+const Many = 1 << 18
+
 // together is how many identities wait for memory at once.
 const together = 64
 
 // AddAll inserts identities that were decided, with their event times (Unix µs), and returns how many were fresh. Those
 // older than Floor are passed over. It is many times faster than Add: memory is waited for together, and an identity is only
-// looked for in the hour of its own time, since what was decided was decided once.
+// looked for in the hour of its own time, since what was decided was decided once. Many at once are faster again: those of
+// an hour go in by ranges of hashes, and caches hold a range's part of the set.
 func (w *Window) AddAll(hashes []Hash, eventMicros []int64) (fresh int, err error) {
 	w.missed = false
 	for len(hashes) > 0 {
 		id, n := hourOf(eventMicros[0]), 1
-		for n < min(together, len(hashes)) && hourOf(eventMicros[n]) == id {
+		for n < len(hashes) && hourOf(eventMicros[n]) == id {
 			n++
 		}
-		if id*hourMicros < w.Floor() {
-			hashes, eventMicros = hashes[n:], eventMicros[n:]
-			continue
-		}
-		h := w.hour(id, true)
-		w.touched += h.set.touch(hashes[:n])
-		for i := range hashes[:n] {
-			hash := &hashes[i]
-			found, err := h.settled(hash)
-			isFresh := false
-			if !found && err == nil {
-				isFresh, err = w.insert(h, hash)
-			}
-			if err != nil {
+		if id*hourMicros >= w.Floor() {
+			added, err := w.addHour(w.hour(id, true), byRange(hashes[:n]))
+			if fresh += added; err != nil {
 				return fresh, err
-			}
-			if isFresh {
-				fresh++
 			}
 		}
 		hashes, eventMicros = hashes[n:], eventMicros[n:]
 	}
 	return fresh, nil
+}
+
+// addHour inserts into one hour's set what is nowhere else in the hour.
+func (w *Window) addHour(h *hour, hashes []Hash) (fresh int, err error) {
+	before := w.count
+	for group := range slices.Chunk(hashes, together) {
+		w.touched += h.set.touch(group)
+		for i := range group {
+			hash := &group[i]
+			found, err := h.settled(hash)
+			if !found && err == nil {
+				_, err = w.insert(h, hash)
+			}
+			if err != nil {
+				return w.count - before, err
+			}
+		}
+	}
+	return w.count - before, nil
 }
 
 // insert puts into the hour's set what is nowhere else in the hour.

@@ -13,7 +13,6 @@ import (
 const (
 	settleMin    = 1 << 16 // identities of past hours that are settled after each batch, besides what the batch added
 	unsettledMax = 1 << 20 // identities of past hours that loading leaves in memory: the first commit need not wait for them
-	loadStep     = 1 << 12 // identities that loading adds at once
 )
 
 // loadWindow makes the window anew from the journal's identities. When they are more than it may hold, it waits until
@@ -84,7 +83,7 @@ type loader struct {
 
 func (l *loader) add(identity dedupe.Hash, micros int64) {
 	l.hashes, l.micros = append(l.hashes, identity), append(l.micros, micros)
-	if len(l.hashes) >= loadStep {
+	if len(l.hashes) >= dedupe.Many {
 		l.flush()
 	}
 }
