@@ -89,14 +89,14 @@ func (w *Window) Advance(recordMicros int64) {
 // Contains says whether the identity was added, with whatever event time. That of this event says where to look first.
 func (w *Window) Contains(hash Hash, eventMicros int64) (bool, error) {
 	w.missed = false
+	for _, h := range w.list {
+		w.touched += h.touch(&hash)
+	}
 	own := w.hour(hourOf(eventMicros), false)
 	if own != nil {
 		if found, err := own.contains(&hash); found || err != nil {
 			return found, err
 		}
-	}
-	for _, h := range w.list {
-		w.touched += h.touch(&hash)
 	}
 	for _, h := range w.list {
 		if h == own {

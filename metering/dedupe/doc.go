@@ -2,7 +2,7 @@
 //
 // Its clock is Kafka's, told by Advance. The two newest hours and whatever lies ahead are sets in memory outside of the Go
 // heap, at most 37 bytes an identity (set.go). An hour that is past is settled, a bounded piece at a time: its identities go
-// into a sorted run in a scratch file, of which a filter and an index stay in memory, 2 bytes an identity (run.go, filter.go);
+// into a sorted run in a scratch file, of which a filter and an index stay in memory, 2.3 bytes an identity (run.go, filter.go);
 // what comes for that hour late is kept in a small set beside the run, and merged into a new run when it has grown to a 64th
 // of it (hour.go). Whatever is older than Floor the window does not hold, and says so; the journal knows it exactly.
 //
