@@ -3,6 +3,8 @@ package rollups
 import (
 	"context"
 	"fmt"
+	"iter"
+	"slices"
 	"sync"
 	"time"
 
@@ -13,10 +15,12 @@ import (
 	"github.com/alchemi/cockpit/schemas/journal"
 	"github.com/jackc/pgx/v5"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"golang.org/x/sync/errgroup"
 )
 
 // usageRow is a row of usage_events.
 type usageRow struct {
+	log     int64
 	entry   journal.Entry
 	path    journal.Path
 	scopes  []int64 // of the tree that it debits
@@ -27,6 +31,7 @@ type usageRow struct {
 
 // guardrailRow is a row of guardrail_events.
 type guardrailRow struct {
+	log     int64
 	entry   journal.Entry
 	path    journal.Path
 	place   place
@@ -41,22 +46,13 @@ type rows struct {
 	zones      map[int64]*time.Location // by account
 }
 
-// expect makes room for that many events.
-func (r *rows) expect(topic string, n int) {
-	if topic == topics.Guardrail {
-		r.guardrails = make([]guardrailRow, 0, n)
-	} else {
-		r.usage = make([]usageRow, 0, n)
-	}
-}
-
 // place is a path by the kinds of its scopes.
 type place struct {
 	organization, team, membership int64 // the innermost of each; 0: none
 }
 
-// build joins the journal's decisions with the events.
-func (w *Writer) build(ctx context.Context, src *source, b *batch) (*rows, error) {
+// build joins the journal's decisions with the events: rows in the order of logs and positions.
+func (w *Writer) build(ctx context.Context, b *batch) (*rows, error) {
 	out := &rows{zones: map[int64]*time.Location{}}
 	bodies, err := w.bodies(ctx, b)
 	if err != nil {
@@ -65,33 +61,71 @@ func (w *Writer) build(ctx context.Context, src *source, b *batch) (*rows, error
 	if err := w.prepare(ctx, bodies, out); err != nil {
 		return nil, err
 	}
-	if b.log.topic == metering.CorrectionsTopic {
-		return out, w.corrections(ctx, bodies, out)
-	}
-	records, err := src.records(ctx, b.from, b.to)
+	records, err := w.records(ctx, b)
 	if err != nil {
 		return nil, err
 	}
-	out.expect(b.log.topic, len(records))
 	decoder := decode.Decoder{Attributes: true}
-	for _, body := range bodies {
-		for i := range body.Entries {
-			e := &body.Entries[i]
-			if e.Decision == journal.Moved {
-				continue
+	for i := range b.spans {
+		log := &b.spans[i].log
+		switch log.topic {
+		case metering.CorrectionsTopic:
+			err = w.corrections(ctx, log.id, bodies[i], out)
+		case topics.Guardrail:
+			out.guardrails = slices.Grow(out.guardrails, len(records[i]))
+			for body, e := range decided(bodies[i]) {
+				out.guardrails = append(out.guardrails, w.guardrail(&decoder, log.id, body, e, records[i][e.Position]))
 			}
-			if b.log.topic == topics.Guardrail {
-				out.guardrails = append(out.guardrails, w.guardrail(&decoder, body, e, records[e.Position]))
-			} else {
-				out.usage = append(out.usage, w.usage(&decoder, body, e, records[e.Position]))
+		default:
+			out.usage = slices.Grow(out.usage, len(records[i]))
+			for body, e := range decided(bodies[i]) {
+				out.usage = append(out.usage, w.usage(&decoder, log.id, body, e, records[i][e.Position]))
 			}
 		}
+		if err != nil {
+			return nil, err
+		}
+		records[i] = nil
 	}
 	return out, nil
 }
 
-func (w *Writer) usage(d *decode.Decoder, body *journal.Body, e *journal.Entry, rec *kgo.Record) usageRow {
-	r := usageRow{entry: *e}
+// decided are the entries of a log that are final: one that was moved is decided at its home.
+func decided(bodies []*journal.Body) iter.Seq2[*journal.Body, *journal.Entry] {
+	return func(yield func(*journal.Body, *journal.Entry) bool) {
+		for _, body := range bodies {
+			for i := range body.Entries {
+				if e := &body.Entries[i]; e.Decision != journal.Moved && !yield(body, e) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// records reads the events of each span, side by side.
+func (w *Writer) records(ctx context.Context, b *batch) ([]map[int64]*kgo.Record, error) {
+	found := make([]map[int64]*kgo.Record, len(b.spans))
+	g, ctx := errgroup.WithContext(ctx)
+	for i, s := range b.spans {
+		if s.log.topic == metering.CorrectionsTopic {
+			continue
+		}
+		src := w.sources[s.log.id]
+		if src == nil {
+			src = &source{opts: w.kafka, log: s.log}
+			w.sources[s.log.id] = src
+		}
+		g.Go(func() (err error) {
+			found[i], err = src.records(ctx, s.from, s.to)
+			return err
+		})
+	}
+	return found, g.Wait()
+}
+
+func (w *Writer) usage(d *decode.Decoder, log int64, body *journal.Body, e *journal.Entry, rec *kgo.Record) usageRow {
+	r := usageRow{log: log, entry: *e}
 	if rec != nil {
 		// What could not be read has what could be: its row then says little more than the reason.
 		_ = d.Usage(rec, &r.event)
@@ -109,8 +143,8 @@ func (w *Writer) usage(d *decode.Decoder, body *journal.Body, e *journal.Entry, 
 	return r
 }
 
-func (w *Writer) guardrail(d *decode.Decoder, body *journal.Body, e *journal.Entry, rec *kgo.Record) guardrailRow {
-	r := guardrailRow{entry: *e}
+func (w *Writer) guardrail(d *decode.Decoder, log int64, body *journal.Body, e *journal.Entry, rec *kgo.Record) guardrailRow {
+	r := guardrailRow{log: log, entry: *e}
 	if rec != nil {
 		_ = d.Guardrail(rec, &r.event)
 		r.event = clonedGuardrail(r.event)
@@ -138,27 +172,32 @@ func plausible(micros int64, arrived time.Time) int64 {
 // maxMicros is the year 2200.
 const maxMicros = 7_258_118_400_000_000
 
-// bodies reads the journal's rows of the batch.
-func (w *Writer) bodies(ctx context.Context, b *batch) ([]*journal.Body, error) {
-	found, err := w.pool.Query(ctx, `SELECT from_pos, body FROM journal WHERE offsets_id = $1 AND from_pos >= $2 AND from_pos < $3 ORDER BY from_pos`, b.log.id, b.from, b.to)
+// bodies reads the journal's rows of each span.
+func (w *Writer) bodies(ctx context.Context, b *batch) ([][]*journal.Body, error) {
+	logs, from, to := make([]int64, len(b.spans)), make([]int64, len(b.spans)), make([]int64, len(b.spans))
+	for i, s := range b.spans {
+		logs[i], from[i], to[i] = s.log.id, s.from, s.to
+	}
+	found, err := w.pool.Query(ctx, `SELECT s.n - 1, j.from_pos, j.body FROM unnest($1::bigint[], $2::bigint[], $3::bigint[]) WITH ORDINALITY s (id, from_pos, to_pos, n)
+		JOIN journal j ON j.offsets_id = s.id AND j.from_pos >= s.from_pos AND j.from_pos < s.to_pos ORDER BY s.n, j.from_pos`, logs, from, to)
 	if err != nil {
 		return nil, err
 	}
-	return pgx.CollectRows(found, func(row pgx.CollectableRow) (*journal.Body, error) {
-		var from int64
-		var data []byte
-		if err := row.Scan(&from, &data); err != nil {
-			return nil, err
-		}
+	bodies := make([][]*journal.Body, len(b.spans))
+	var n, position int64
+	var data []byte
+	_, err = pgx.ForEachRow(found, []any{&n, &position, &data}, func() error {
 		body := &journal.Body{}
-		return body, journal.Decode(data, from, body)
+		bodies[n] = append(bodies[n], body)
+		return journal.Decode(data, position, body)
 	})
+	return bodies, err
 }
 
 // prepare looks up the kinds of all scopes and the zones of all accounts.
-func (w *Writer) prepare(ctx context.Context, bodies []*journal.Body, out *rows) error {
+func (w *Writer) prepare(ctx context.Context, bodies [][]*journal.Body, out *rows) error {
 	var scopes []int64
-	for _, body := range bodies {
+	for _, body := range slices.Concat(bodies...) {
 		for i := range body.Paths {
 			scopes = append(scopes, body.Paths[i].Scopes...)
 			out.zones[body.Paths[i].Account] = time.UTC

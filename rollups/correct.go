@@ -11,14 +11,14 @@ import (
 )
 
 // corrections builds the rows of a batch of corrections: each has the event of the charge that it corrects.
-func (w *Writer) corrections(ctx context.Context, bodies []*journal.Body, out *rows) error {
+func (w *Writer) corrections(ctx context.Context, log int64, bodies []*journal.Body, out *rows) error {
 	for _, body := range bodies {
 		for i := range body.Entries {
 			e := &body.Entries[i]
 			if !e.Decision.HasOrigin() {
 				continue
 			}
-			r := usageRow{entry: *e, path: body.Paths[e.Charge.Path], scopes: body.Scopes(nil, &e.Charge)}
+			r := usageRow{log: log, entry: *e, path: body.Paths[e.Charge.Path], scopes: body.Scopes(nil, &e.Charge)}
 			r.place = w.kinds.place(r.scopes)
 			if err := w.original(ctx, e.Origin, &r); err != nil {
 				return err

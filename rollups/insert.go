@@ -34,7 +34,7 @@ func (w *Writer) insert(ctx context.Context, b *batch, r *rows) error {
 		rows  int
 		row   func(i int) []any
 	}{
-		{"usage_events", len(r.usage), func(i int) []any { return r.usage[i].values(b.log.id) }},
+		{"usage_events", len(r.usage), func(i int) []any { return r.usage[i].values() }},
 		sorted("usage_quarters", u.quarters, func(d dims, s *sums) []any { return append(d.usage(time.Unix(d.bucket, 0).UTC()), s.values()...) }),
 		sorted("usage_days", u.days, func(d dims, s *sums) []any { return append(d.usage(date(d.bucket)), s.values()...) }),
 		sorted("usage_model_days", u.models, func(d dims, s *sums) []any {
@@ -43,7 +43,7 @@ func (w *Writer) insert(ctx context.Context, b *batch, r *rows) error {
 		sorted("usage_user_days", u.users, func(d dims, s *sums) []any {
 			return []any{uint64(d.account), uint64(d.section), date(d.bucket), uint64(d.user), uint64(d.model), s.events, s.credits, s.cost}
 		}),
-		{"guardrail_events", len(r.guardrails), func(i int) []any { return r.guardrails[i].values(b.log.id) }},
+		{"guardrail_events", len(r.guardrails), func(i int) []any { return r.guardrails[i].values() }},
 		sorted("guardrail_quarters", guardrails, func(d dims, s *sums) []any {
 			return []any{uint64(d.account), uint64(d.section), time.Unix(d.bucket, 0).UTC(), d.guardrail, d.category, d.action, d.severity, s.events, s.quantities[0]}
 		}),
@@ -51,6 +51,15 @@ func (w *Writer) insert(ctx context.Context, b *batch, r *rows) error {
 		g.Go(func() error { return w.insertTable(ctx, b, t.table, t.rows, t.row) })
 	}
 	return g.Wait()
+}
+
+// token names a batch's logs and ranges. It is what ClickHouse recognizes a repeated insert by, so it must stay what it is.
+func (b *batch) token() string {
+	parts := make([]string, len(b.spans))
+	for i, s := range b.spans {
+		parts[i] = fmt.Sprintf("%d/%d-%d", s.log.id, s.from, s.to)
+	}
+	return strings.Join(parts, ",")
 }
 
 // sorted gives a table's rows in an order that depends on nothing but the rows.
@@ -69,7 +78,8 @@ func (w *Writer) insertTable(ctx context.Context, b *batch, table string, n int,
 		return nil
 	}
 	ctx = clickhouse.Context(ctx, clickhouse.WithSettings(clickhouse.Settings{
-		"insert_deduplication_token": fmt.Sprintf("%s/%d/%d-%d", table, b.log.id, b.from, b.to), "async_insert": 0, "insert_deduplicate": 1}))
+		"insert_deduplication_token": table + "/" + b.token(), "async_insert": 0, "insert_deduplicate": 1,
+		"max_partitions_per_insert_block": 0})) // events of many months are no mistake: whoever sends them sets their time
 	insert, err := w.ch.PrepareBatch(ctx, "INSERT INTO "+table)
 	if err != nil {
 		return fmt.Errorf("insert into %s: %w", table, err)
@@ -190,22 +200,22 @@ func (r *guardrailRow) addTo(to map[dims]*sums) {
 func date(unix int64) time.Time { return time.Unix(unix, 0).UTC() }
 
 // values are the row in the order of usage_events' columns.
-func (r *usageRow) values(log int64) []any {
+func (r *usageRow) values() []any {
 	e, c, u := &r.entry, &r.entry.Charge, &r.event
 	quantities := make([]int64, events.NumQuantities)
 	for i, n := range u.Quantities.N {
 		quantities[i] = r.sign() * n
 	}
-	return []any{uint64(log), uint64(e.Position), e.Decision.String(), e.Reason.String(), time.UnixMicro(u.TimeMicros), r.arrived,
+	return []any{uint64(r.log), uint64(e.Position), e.Decision.String(), e.Reason.String(), time.UnixMicro(u.TimeMicros), r.arrived,
 		uint64(r.path.Account), uint64(r.path.Section), uint64(r.place.organization), uint64(r.place.team), uint64(r.place.membership), uint64(e.Charge.User),
 		unsigned(r.scopes), time.Unix(r.path.CycleStart, 0), uint64(c.Model), uint64(c.Price), uint64(c.Factor), uint32(c.Flags), credits(c.Credits), cost(c.Cost),
 		u.ID, u.Source, u.User, u.Team, u.Model, u.Agent, u.Tool, u.Operation, u.Status, quantities, u.LatencyMS, u.CostUSD, u.Reservation, u.TraceID, u.Labels, u.Attributes}
 }
 
 // values are the row in the order of guardrail_events' columns.
-func (r *guardrailRow) values(log int64) []any {
+func (r *guardrailRow) values() []any {
 	e, g := &r.entry, &r.event
-	return []any{uint64(log), uint64(e.Position), e.Decision.String(), e.Reason.String(), time.UnixMicro(g.TimeMicros), r.arrived,
+	return []any{uint64(r.log), uint64(e.Position), e.Decision.String(), e.Reason.String(), time.UnixMicro(g.TimeMicros), r.arrived,
 		uint64(r.path.Account), uint64(r.path.Section), uint64(r.place.organization), uint64(r.place.team), uint64(e.Charge.User),
 		g.ID, g.Source, g.User, g.Team, g.Agent, g.Model, g.Guardrail, g.GuardrailVersion, g.Rule, g.Category, g.Stage, g.Action, g.Outcome, g.Severity,
 		g.Confidence, g.MatchCount, g.LatencyMS, g.SampleHash, g.RequestID, g.TraceID, g.Attributes}

@@ -12,14 +12,12 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/twmb/franz-go/pkg/kgo"
-	"golang.org/x/sync/errgroup"
 )
 
 const (
-	pauseIdle     = 200 * time.Millisecond
+	pauseRounds   = 300 * time.Millisecond // from one round to the next, unless there is more to write than a batch takes
 	pauseError    = time.Second
 	pauseFollower = 2 * time.Second // between looks whether the writing process has gone
-	logsAtOnce    = 2
 )
 
 // Writer follows the journal. Make it with NewWriter.
@@ -74,15 +72,21 @@ func (w *Writer) lead(ctx context.Context) error {
 		_, _ = conn.Exec(ctx, `SELECT pg_advisory_unlock(hashtext('cockpit rollups'))`)
 	}()
 	for ctx.Err() == nil {
+		next := time.After(pauseRounds)
 		if err := conn.Ping(ctx); err != nil {
 			return err
 		}
-		n, err := w.Once(ctx)
+		batches, err := w.round(ctx)
 		if err != nil {
 			return err
 		}
-		if n == 0 {
-			sleep(ctx, pauseIdle)
+		if len(batches) > 0 && batches[0].full() {
+			continue
+		}
+		// Without the pause, a trickle of events would be a flood of small inserts.
+		select {
+		case <-ctx.Done():
+		case <-next:
 		}
 	}
 	return nil
@@ -90,38 +94,28 @@ func (w *Writer) lead(ctx context.Context) error {
 
 // Once plans and writes what there is, and returns the number of batches.
 func (w *Writer) Once(ctx context.Context) (int, error) {
+	batches, err := w.round(ctx)
+	return len(batches), err
+}
+
+func (w *Writer) round(ctx context.Context) ([]batch, error) {
 	batches, err := w.plan(ctx)
 	if err != nil {
-		return 0, fmt.Errorf("plan rollups: %w", err)
+		return nil, fmt.Errorf("plan rollups: %w", err)
 	}
-	byLog := map[int64][]batch{}
-	for _, b := range batches {
-		byLog[b.log.id] = append(byLog[b.log.id], b)
-		if w.sources[b.log.id] == nil {
-			w.sources[b.log.id] = &source{opts: w.kafka, log: b.log}
+	for i := range batches {
+		if err := w.write(ctx, &batches[i]); err != nil {
+			w.closeSources() // they are opened again where the next batch begins
+			return nil, fmt.Errorf("write rollups %s: %w", batches[i].token(), err)
 		}
 	}
-	g, ctx := errgroup.WithContext(ctx)
-	g.SetLimit(logsAtOnce)
-	for id, list := range byLog {
-		src := w.sources[id]
-		g.Go(func() error {
-			for i := range list {
-				if err := w.write(ctx, src, &list[i]); err != nil {
-					src.close() // it is opened again where the next batch begins
-					return fmt.Errorf("write rollups of %s/%d [%d, %d): %w", list[i].log.topic, list[i].log.partition, list[i].from, list[i].to, err)
-				}
-			}
-			return nil
-		})
-	}
-	return len(batches), g.Wait()
+	return batches, nil
 }
 
 // write takes one batch to ClickHouse.
-func (w *Writer) write(ctx context.Context, src *source, b *batch) error {
+func (w *Writer) write(ctx context.Context, b *batch) error {
 	faultpoint.Hit("rollups.after-plan")
-	rows, err := w.build(ctx, src, b)
+	rows, err := w.build(ctx, b)
 	if err != nil {
 		return err
 	}
