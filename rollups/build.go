@@ -46,6 +46,19 @@ type rows struct {
 	zones      map[int64]*time.Location // by account
 }
 
+// expect makes room for a row of each event.
+func (r *rows) expect(b *batch, records []map[int64]*kgo.Record) {
+	usage, guardrails := 0, 0
+	for i, s := range b.spans {
+		if s.log.topic == topics.Guardrail {
+			guardrails += len(records[i])
+		} else {
+			usage += len(records[i])
+		}
+	}
+	r.usage, r.guardrails = make([]usageRow, 0, usage), make([]guardrailRow, 0, guardrails)
+}
+
 // place is a path by the kinds of its scopes.
 type place struct {
 	organization, team, membership int64 // the innermost of each; 0: none
@@ -65,6 +78,7 @@ func (w *Writer) build(ctx context.Context, b *batch) (*rows, error) {
 	if err != nil {
 		return nil, err
 	}
+	out.expect(b, records)
 	decoder := decode.Decoder{Attributes: true}
 	for i := range b.spans {
 		log := &b.spans[i].log
@@ -72,12 +86,10 @@ func (w *Writer) build(ctx context.Context, b *batch) (*rows, error) {
 		case metering.CorrectionsTopic:
 			err = w.corrections(ctx, log.id, bodies[i], out)
 		case topics.Guardrail:
-			out.guardrails = slices.Grow(out.guardrails, len(records[i]))
 			for body, e := range decided(bodies[i]) {
 				out.guardrails = append(out.guardrails, w.guardrail(&decoder, log.id, body, e, records[i][e.Position]))
 			}
 		default:
-			out.usage = slices.Grow(out.usage, len(records[i]))
 			for body, e := range decided(bodies[i]) {
 				out.usage = append(out.usage, w.usage(&decoder, log.id, body, e, records[i][e.Position]))
 			}

@@ -12,6 +12,7 @@ import (
 
 // corrections builds the rows of a batch of corrections: each has the event of the charge that it corrects.
 func (w *Writer) corrections(ctx context.Context, log int64, bodies []*journal.Body, out *rows) error {
+	here := map[journal.Origin]int{} // rows of this batch: a correction may be of a correction
 	for _, body := range bodies {
 		for i := range body.Entries {
 			e := &body.Entries[i]
@@ -20,9 +21,12 @@ func (w *Writer) corrections(ctx context.Context, log int64, bodies []*journal.B
 			}
 			r := usageRow{log: log, entry: *e, path: body.Paths[e.Charge.Path], scopes: body.Scopes(nil, &e.Charge)}
 			r.place = w.kinds.place(r.scopes)
-			if err := w.original(ctx, e.Origin, &r); err != nil {
+			if n, ok := here[e.Origin]; ok {
+				r.event, r.arrived = out.usage[n].event, out.usage[n].arrived
+			} else if err := w.original(ctx, e.Origin, &r); err != nil {
 				return err
 			}
+			here[journal.Origin{OffsetsID: log, Position: e.Position}] = len(out.usage)
 			out.usage = append(out.usage, r)
 		}
 	}

@@ -53,13 +53,18 @@ func (w *Writer) insert(ctx context.Context, b *batch, r *rows) error {
 	return g.Wait()
 }
 
-// token names a batch's logs and ranges. It is what ClickHouse recognizes a repeated insert by, so it must stay what it is.
+// token is what ClickHouse recognizes a repeated insert by, with the table before it: the batch's number, logs and ranges. The
+// number lets tables that were emptied be written again: ClickHouse remembers what it had.
 func (b *batch) token() string {
 	parts := make([]string, len(b.spans))
 	for i, s := range b.spans {
 		parts[i] = fmt.Sprintf("%d/%d-%d", s.log.id, s.from, s.to)
 	}
-	return strings.Join(parts, ",")
+	spans := strings.Join(parts, ",")
+	if b.number < 0 { // of a process that gave batches no numbers
+		return spans
+	}
+	return fmt.Sprintf("%d/%s", b.number, spans)
 }
 
 // sorted gives a table's rows in an order that depends on nothing but the rows.

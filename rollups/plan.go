@@ -29,7 +29,7 @@ type span struct {
 // batch is what is written in one go: a span of each log that has something, in the order of the logs. Corrections are
 // batches of their own, because they need the events that they correct to be in ClickHouse.
 type batch struct {
-	number int64
+	number int64 // never used before
 	spans  []span
 }
 

@@ -106,7 +106,7 @@ func (w *Writer) round(ctx context.Context) ([]batch, error) {
 	for i := range batches {
 		if err := w.write(ctx, &batches[i]); err != nil {
 			w.closeSources() // they are opened again where the next batch begins
-			return nil, fmt.Errorf("write rollups %s: %w", batches[i].token(), err)
+			return nil, fmt.Errorf("write batch %s of rollups: %w", batches[i].token(), err)
 		}
 	}
 	return batches, nil

@@ -176,3 +176,30 @@ func TestEveryBatchOfALogIsInserted(t *testing.T) {
 		}
 	}
 }
+
+// What all logs have is one batch, whatever months it is of: who sends an event says when it was.
+func TestABatchIsOfAllLogsAndMonths(t *testing.T) {
+	t.Parallel()
+	d := deploys(t, 3)
+	ch := d.clickhouse()
+	stats, stop := d.work()
+	const n = 150
+	for i := range n {
+		r := usage(fmt.Sprint("e-", i), at(time.Date(2000, time.Month(1+i), 1, 0, 0, 0, 0, time.UTC)))
+		r.Key = fmt.Append(nil, i) // all over the partitions
+		d.send(r)
+	}
+	d.send(usage("now"))
+	d.eventually(func() bool { return stats.Quarantined.Load() == n && stats.Charged.Load() == 1 }, func() string { return "decided" })
+	stop()
+	batches, err := d.writer(ch).Once(t.Context())
+	d.must(err)
+	var numbers, logs int
+	d.must(d.pool.QueryRow(t.Context(), `SELECT count(DISTINCT batch), count(*) FROM rollup_batches WHERE state = 'done'`).Scan(&numbers, &logs))
+	if batches != 1 || numbers != 1 || logs != 3 {
+		t.Errorf("%d batches with %d numbers, of %d logs", batches, numbers, logs)
+	}
+	if got := d.sum(ch, `SELECT toString(count()) || ' of ' || toString(uniqExact(toYYYYMM(time))) || ' months' FROM usage_events`); got != "151 of 151 months" {
+		t.Error(got)
+	}
+}
