@@ -2,11 +2,12 @@
 // charts read. It follows the journal, and reads the events themselves from Kafka again.
 //
 // Exactly once: the bounds of each batch are persisted in Postgres (rollup_batches) before its first insert; every insert
-// carries a token of table, log and range, with its rows in order, so that an insert that is repeated after a crash is
-// recognized by ClickHouse's deduplication window and dropped. Bounds are functions of the journal's rows alone. Sums are
+// carries a token of table, batch, logs and ranges, with its rows in order, so that an insert that is repeated after a crash is
+// recognized by ClickHouse's deduplication window and dropped. Rows are functions of bounds and journal alone. Sums are
 // made here and not by materialized views, whose deduplication differs between releases.
 //
-// One process writes at a time, held by an advisory lock; the others wait for it. Logs are written side by side.
+// One process writes at a time, held by an advisory lock; the others wait for it. A batch is of all logs, and takes what
+// there is up to a bound: an insert costs much more than its rows, so few and large ones keep up where many small ones do not.
 //
 // Failures: whatever store is away, batches are tried again until they are in. An event that Kafka no longer has is
 // written with what the journal knows of it.
