@@ -267,8 +267,12 @@ func (w *World) cyclesAre(ctx context.Context, uses []use, repeated int) error {
 			return fmt.Errorf("%s used %d in the cycle from %v, and should have used %d", account, used, start, want)
 		}
 	}
-	if cycles < 3 || duplicates != int64(repeated) {
-		return fmt.Errorf("%d cycles and %d duplicates, of which %d were sent: %w", cycles, duplicates, repeated, rows.Err())
+	if err := rows.Err(); err != nil {
+		return err
+	}
+	// There may be more: what Kafka acknowledged and the collector did not hear of is produced again.
+	if cycles < 3 || duplicates < int64(repeated) {
+		return fmt.Errorf("%d cycles and %d duplicates, and %d were sent", cycles, duplicates, repeated)
 	}
 	w.Fired("%d copies in two orders over the end of a cycle came to the same in %d cycles", repeated, cycles)
 	return nil
