@@ -89,7 +89,10 @@ func takingOver(ctx context.Context, r *runner) (gate, error) {
 	if t.stores, err = open(ctx, o); err != nil {
 		return gate{}, err
 	}
-	if err := t.prepare(ctx); err != nil {
+	if err = t.broker(ctx, o); err == nil {
+		err = t.prepare(ctx)
+	}
+	if err != nil {
 		t.close()
 		return gate{}, err
 	}
