@@ -41,7 +41,7 @@ func (c Postgres) Start(ctx context.Context) (*Process, error) {
 	port := c.Port
 	if port == 0 {
 		var err error
-		if port, err = freePort(); err != nil {
+		if port, err = FreePort(); err != nil {
 			return nil, err
 		}
 	}
@@ -147,7 +147,8 @@ func (c Postgres) command(program string, args ...string) (*exec.Cmd, error) {
 	return cmd, err
 }
 
-func freePort() (int, error) {
+// FreePort is a port of the loopback address that nobody listens on just now.
+func FreePort() (int, error) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return 0, err

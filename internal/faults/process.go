@@ -17,6 +17,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"github.com/alchemi/cockpit/internal/engine"
 )
 
 // process is a `cockpit serve` that is started again when it ends, as any supervisor would, and then without its faults.
@@ -37,7 +39,7 @@ type process struct {
 
 // serve runs a process with modules, and has the faults happen in it that the list names (see internal/faultpoint).
 func (w *World) serve(name, modules, faults string, env ...string) (*process, error) {
-	port, err := freePort()
+	port, err := engine.FreePort()
 	if err != nil {
 		return nil, err
 	}

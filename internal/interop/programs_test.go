@@ -16,6 +16,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/alchemi/cockpit/internal/engine"
 )
 
 // background starts a program that ends with the test, and with us.
@@ -41,10 +43,9 @@ func background(t *testing.T, dir, log string, env []string, name string, args .
 
 func freePort(t *testing.T) int {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	port, err := engine.FreePort()
 	must(t, err)
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port
+	return port
 }
 
 // java runs one of Kafka's own classes.

@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"sync"
 
+	"github.com/alchemi/cockpit/internal/engine"
 	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/api/types/network"
 	"github.com/testcontainers/testcontainers-go"
@@ -75,10 +76,11 @@ func kafkaContainer(ctx context.Context) (address string, stop func(), err error
 	if err != nil {
 		return "", func() {}, err
 	}
-	port, err := freePort(ctx)
+	free, err := engine.FreePort()
 	if err != nil {
 		return "", func() {}, err
 	}
+	port := strconv.Itoa(free)
 	address = net.JoinHostPort(host, port)
 	_, stop, err = start(ctx, kafkaImage, "9092/tcp", testcontainers.WithEnv(kafkaSettings(address)),
 		testcontainers.WithHostConfigModifier(func(h *container.HostConfig) {
@@ -97,13 +99,4 @@ func kafkaSettings(address string) map[string]string {
 		"KAFKA_OFFSETS_TOPIC_REPLICATION_FACTOR": "1", "KAFKA_TRANSACTION_STATE_LOG_REPLICATION_FACTOR": "1", "KAFKA_TRANSACTION_STATE_LOG_MIN_ISR": "1",
 		"KAFKA_GROUP_INITIAL_REBALANCE_DELAY_MS": "0", "KAFKA_MESSAGE_MAX_BYTES": "16777216",
 	}
-}
-
-func freePort(ctx context.Context) (string, error) {
-	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", err
-	}
-	defer func() { _ = l.Close() }()
-	return strconv.Itoa(l.Addr().(*net.TCPAddr).Port), nil
 }
