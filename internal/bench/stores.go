@@ -51,6 +51,19 @@ func open(ctx context.Context, o Options) (s *stores, err error) {
 	return s, s.directory(ctx, o)
 }
 
+// openWithEvents starts a broker as well, and sends the usual events.
+func openWithEvents(ctx context.Context, o Options) (*stores, error) {
+	s, err := open(ctx, o)
+	if err != nil {
+		return s, err
+	}
+	if err := s.broker(ctx, o); err != nil {
+		s.close()
+		return nil, err
+	}
+	return s, nil
+}
+
 // other is another broker with events of their own, over the same directory or one of their own. The name is theirs alone.
 func (s *stores) other(ctx context.Context, o Options, name string, sameDirectory bool) (*stores, error) {
 	n := &stores{dir: filepath.Join(s.dir, name), name: name, postgres: s.postgres, template: s.template, beside: true}

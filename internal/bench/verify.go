@@ -35,7 +35,7 @@ type Verified struct {
 // Verify makes events, meters them, writes their rollups and alerts, and then verifies it all as `cockpit verify` does: in a
 // process of its own, so that what it needs is its own. Without rollups, ClickHouse and alerts are left out.
 func Verify(ctx context.Context, o Options, withRollups bool) (v Verified, err error) {
-	s, err := open(ctx, o)
+	s, err := openWithEvents(ctx, o)
 	if err != nil {
 		return v, err
 	}

@@ -86,13 +86,10 @@ func takingOver(ctx context.Context, r *runner) (gate, error) {
 	o.Events, o.Accounts, o.Users, o.alone = 1_010_101, 100, 100, true // 1 % are sent twice
 	t := &takeover{o: o}
 	var err error
-	if t.stores, err = open(ctx, o); err != nil {
+	if t.stores, err = openWithEvents(ctx, o); err != nil {
 		return gate{}, err
 	}
-	if err = t.broker(ctx, o); err == nil {
-		err = t.prepare(ctx)
-	}
-	if err != nil {
+	if err := t.prepare(ctx); err != nil {
 		t.close()
 		return gate{}, err
 	}
