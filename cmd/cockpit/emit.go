@@ -177,7 +177,7 @@ func pump(ctx context.Context, next func() (traffic.Event, error), send sender, 
 func (o *options) sender(cfg *config, via string) (sender, func(), error) {
 	switch via {
 	case "kafka":
-		cl, err := kgo.NewClient(append(cfg.kafka(), kgo.RecordPartitioner(kgo.StickyKeyPartitioner(nil)))...)
+		cl, err := kgo.NewClient(append(cfg.kafka(), kgo.RecordPartitioner(kgo.StickyKeyPartitioner(nil)), kgo.AllowIdempotentProduceCancellation())...)
 		return kafkaSender(cl), cl.Close, err
 	case "http":
 		_, e, err := o.reach()
