@@ -69,8 +69,8 @@ type request struct {
 	database string
 	settings []string // names, sorted
 	values   url.Values
-	data     string // the file with the data of an insert
-	whole    bool   // the result is answered when all of it is there, with a summary
+	data     *os.File // of an insert; nil: none
+	whole    bool     // the result is answered when all of it is there, with a summary
 }
 
 // notSettings are the parameters that are no settings of the query.
@@ -105,7 +105,7 @@ func parse(r *http.Request) (*request, error) {
 	if m := insertFormat.FindStringSubmatch(text); m != nil {
 		// libchdb reads the data of an insert from a file; what stands behind a query it does not read as it is.
 		if q.data, err = spool(r.Body); err == nil {
-			q.query = []byte(m[1] + " FROM INFILE '" + q.data + "' " + m[2])
+			q.query = fmt.Appendf(nil, "%s FROM INFILE '/proc/self/fd/%d' %s", m[1], q.data.Fd(), m[2])
 		}
 		return q, err
 	}
@@ -120,14 +120,17 @@ func parse(r *http.Request) (*request, error) {
 	return q, nil
 }
 
-// spool writes the data of an insert to a file.
-func spool(data io.Reader) (path string, err error) {
+// spool writes the data of an insert to a file without a name, so that nothing of it stays when this process is killed.
+func spool(data io.Reader) (*os.File, error) {
 	f, err := os.CreateTemp("", "cockpit-insert-")
 	if err != nil {
-		return "", err
+		return nil, err
 	}
 	_, err = io.Copy(f, data)
-	return f.Name(), errors.Join(err, f.Close())
+	if err := errors.Join(err, os.Remove(f.Name())); err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return f, nil
 }
 
 var (
@@ -145,8 +148,8 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	q, err := parse(r)
-	if q != nil && q.data != "" {
-		defer os.Remove(q.data)
+	if q != nil && q.data != nil {
+		defer q.data.Close()
 	}
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusBadRequest)
