@@ -20,7 +20,6 @@ type Resolution struct {
 	Detail    string
 	AccountID int64
 	SectionID int64
-	UserID    int64
 	Observe   bool // the source only observes
 	Path      *Path
 	Member    int64 // the membership's scope below the path; 0: none
@@ -60,7 +59,7 @@ func (s *Snapshot) Resolve(r *Request, out *Resolution) {
 		return
 	}
 	out.Observe = src.observes
-	out.Path, out.Member, out.User, out.UserID, out.Flags = at.path, at.member, at.user, at.userID, at.flags
+	out.Path, out.Member, out.User, out.Flags = at.path, at.member, at.user, at.flags
 	if !r.NoModel {
 		s.price(a, sec, r, out)
 	}

@@ -171,9 +171,3 @@ func (s *Snapshot) AccountID(key string) int64 {
 	}
 	return 0
 }
-
-// SectionKey is the key of a section; empty if there is none.
-func (s *Snapshot) SectionKey(id int64) string { return s.platform.sections[id] }
-
-// Accounts is the number of accounts.
-func (s *Snapshot) Accounts() int { return len(s.accounts) }
