@@ -49,8 +49,8 @@ const (
 var levels = map[Permission]Level{
 	SelfRead: Own, SelfWrite: Own,
 	PlatformRead: Platform, AccountsManage: Platform, ClientsManage: Platform, SectionsManage: Platform, PlatformKeys: Platform,
-	PlatformAudit: Platform, SessionsManage: Platform, AccountsElevate: Platform,
-	AccountRead: Account, AccountWrite: Account, AssignmentsRead: Account, AssignmentsWrite: Account,
+	PlatformAudit: Platform, SessionsManage: Platform,
+	AccountsElevate: Account, AccountRead: Account, AccountWrite: Account, AssignmentsRead: Account, AssignmentsWrite: Account,
 	KeysRead: Account, KeysWrite: Account, AuditRead: Account, AuditExport: Account, EventsWrite: Account,
 	SectionRead: Section, SectionWrite: Section,
 }

@@ -72,10 +72,11 @@ const (
 	Allowed
 )
 
-// Decision says whether, and if not why not, for people.
+// Decision says whether: by which role, or, for people, why not.
 type Decision struct {
 	Verdict Verdict
 	Reason  string
+	Role    Role // of Allowed; empty where everybody who signed in may
 }
 
 // May says whether p may do what needs permission in a place: account 0 is the platform, section 0 the account itself.
@@ -86,35 +87,35 @@ func (p *Principal) May(permission Permission, account, section int64, now time.
 		panic("BUG: there is no permission " + string(permission))
 	}
 	if p.Kind != Person && p.Kind != Service {
-		return Decision{Forbidden, "sign in first"}
+		return Decision{Verdict: Forbidden, Reason: "sign in first"}
 	}
 	if p.Client != nil {
 		if !slices.Contains(p.Client.Permissions, permission) {
-			return Decision{Forbidden, fmt.Sprintf("the client %s is not registered for %s", p.Client.Key, permission)}
+			return Decision{Verdict: Forbidden, Reason: fmt.Sprintf("the client %s is not registered for %s", p.Client.Key, permission)}
 		}
 		if section != 0 && len(p.Client.Sections) > 0 && !slices.Contains(p.Client.Sections, section) {
-			return Decision{Absent, ""}
+			return Decision{Verdict: Absent}
 		}
 	}
 	if level == Own {
-		return Decision{Allowed, ""}
+		return Decision{Verdict: Allowed}
 	}
 	if len(p.Grants) == 0 {
-		return Decision{Forbidden, "you have no role in the cockpit; end users use their products"}
+		return Decision{Verdict: Forbidden, Reason: "you have no role in the cockpit; end users use their products"}
 	}
 	return p.granted(permission, level, account, section, now)
 }
 
 func (p *Principal) granted(permission Permission, level Level, account, section int64, now time.Time) Decision {
-	best := Decision{Absent, ""}
+	best := Decision{Verdict: Absent}
 	if level == Platform {
-		best = Decision{Forbidden, fmt.Sprintf("only a super admin has %s", permission)}
+		best = Decision{Verdict: Forbidden, Reason: fmt.Sprintf("only a super admin has %s", permission)}
 	}
 	for _, g := range p.Grants {
 		if level != Platform && !g.reaches(level, account, section) {
 			continue
 		}
-		d := Decision{Forbidden, fmt.Sprintf("%s does not have %s", g.Role, permission)}
+		d := Decision{Verdict: Forbidden, Reason: fmt.Sprintf("%s does not have %s", g.Role, permission)}
 		if slices.Contains(table[g.Role], permission) {
 			d = p.elevated(g, permission, level, account, now)
 		}
@@ -135,15 +136,15 @@ func (g Grant) reaches(level Level, account, section int64) bool {
 
 // elevated allows, except that a super admin writes in an account only while elevated there.
 func (p *Principal) elevated(g Grant, permission Permission, level Level, account int64, now time.Time) Decision {
-	if g.Role != SuperAdmin || level == Platform || permission.Reads() {
-		return Decision{Allowed, ""}
+	if g.Role != SuperAdmin || level == Platform || permission.Reads() || permission == AccountsElevate {
+		return Decision{Verdict: Allowed, Role: g.Role}
 	}
 	for _, e := range p.Elevations {
 		if e.Account == account && now.Before(e.Until) {
-			return Decision{Allowed, ""}
+			return Decision{Verdict: Allowed, Role: g.Role}
 		}
 	}
-	return Decision{Forbidden, "a super admin views an account; to write, elevate with a reason first"}
+	return Decision{Verdict: Forbidden, Reason: "a super admin views an account; to write, elevate with a reason first"}
 }
 
 // Is says whether the principal holds the role anywhere.

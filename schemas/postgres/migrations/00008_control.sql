@@ -83,11 +83,13 @@ CREATE TABLE clients (
 );
 
 -- Answers of requests that carried an Idempotency-Key, for 24 h. caller: who sent it, so that keys of others never meet.
+-- answer is encrypted: some answers have a secret that is shown once.
 CREATE TABLE idempotency_keys (
+  account_id   bigint REFERENCES accounts,
   caller       text NOT NULL,
   key          text NOT NULL,
   request_hash bytea NOT NULL,
-  answer       jsonb,
+  answer       bytea,
   created_at   timestamptz NOT NULL DEFAULT now(),
   PRIMARY KEY (caller, key)
 );
@@ -131,6 +133,16 @@ CREATE TABLE audit_heads (
   signed_at timestamptz NOT NULL
 );
 
+-- What an account owns is found by it: its lists, and its end.
+CREATE INDEX alerts_account ON alerts (account_id, id);
+CREATE INDEX alert_outbox_account ON alert_outbox (account_id);
+CREATE INDEX budget_plan_versions_account ON budget_plan_versions (account_id);
+CREATE INDEX idempotency_keys_account ON idempotency_keys (account_id);
+CREATE INDEX model_prices_account ON model_prices (account_id);
+CREATE INDEX model_terms_account ON model_terms (account_id);
+CREATE INDEX replays_account ON replays (account_id);
+CREATE INDEX service_keys_account ON service_keys (account_id, id);
+
 -- +goose StatementBegin
 DO $$
 DECLARE t text;
@@ -141,7 +153,7 @@ BEGIN
     EXECUTE format('ALTER TABLE %I FORCE ROW LEVEL SECURITY', t);
     EXECUTE format('CREATE POLICY platform ON %I FOR ALL TO cockpit_platform USING (true) WITH CHECK (true)', t);
   END LOOP;
-  FOREACH t IN ARRAY ARRAY['assignments', 'elevations', 'audit_entries'] LOOP
+  FOREACH t IN ARRAY ARRAY['assignments', 'elevations', 'audit_entries', 'idempotency_keys'] LOOP
     EXECUTE format($p$CREATE POLICY own_account ON %I FOR ALL TO cockpit_app
       USING (account_id = nullif(current_setting('cockpit.account_id', true), '')::bigint)
       WITH CHECK (account_id = nullif(current_setting('cockpit.account_id', true), '')::bigint)$p$, t);

@@ -1,0 +1,101 @@
+package accounts
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/alchemi/cockpit/control/api"
+	"github.com/alchemi/cockpit/control/audit"
+	"github.com/jackc/pgx/v5"
+)
+
+// closedFor is how long a closed account can be opened again, before it is exported and erased.
+const closedFor = 30 * 24 * time.Hour
+
+// Account is an account as the API shows it.
+type Account struct {
+	ID                 string     `json:"id" example:"acc_1"`
+	Key                string     `json:"key" example:"acme" doc:"what products name the account by; never changes"`
+	Name               string     `json:"name" example:"Acme"`
+	State              string     `json:"state" enum:"active,suspended,closed"`
+	TimeZone           string     `json:"time_zone" example:"Europe/Berlin" doc:"of its cycles, unless their plan has one"`
+	Region             string     `json:"region" example:"eu" doc:"where its data is; never changes"`
+	IssuerOrganization string     `json:"issuer_organization,omitempty" doc:"its organization at the issuer: whoever is admin there is admin here"`
+	Limits             api.Limits `json:"limits"`
+	SuspendedReason    string     `json:"suspended_reason,omitempty"`
+	ClosesAt           *time.Time `json:"closes_at,omitempty" doc:"of a closed account: when it is exported and erased"`
+	CreatedAt          time.Time  `json:"created_at"`
+
+	number, revision int64
+}
+
+const columns = `a.account_id, a.revision, a.key, a.name, a.state, a.time_zone, a.region, coalesce(a.issuer_organization, ''), a.limits,
+	coalesce(a.suspended_reason, ''), a.closes_at, a.created_at`
+
+func scan(row pgx.CollectableRow) (a Account, err error) {
+	err = row.Scan(&a.number, &a.revision, &a.Key, &a.Name, &a.State, &a.TimeZone, &a.Region, &a.IssuerOrganization, &a.Limits, &a.SuspendedReason, &a.ClosesAt, &a.CreatedAt)
+	a.ID = api.AccountKind.ID(a.number)
+	return a, err
+}
+
+func (a *Account) object() audit.Object {
+	return audit.Object{Kind: api.AccountKind.Name, ID: a.ID, Name: a.Key}
+}
+
+func (a *Account) answer() *api.Answer[Account] { return api.NewAnswer(a.revision, *a) }
+
+// load reads an account; lock says that it will be changed.
+func load(ctx context.Context, tx pgx.Tx, ref api.Ref, lock bool) (*Account, error) {
+	sql := `SELECT ` + columns + ` FROM accounts a WHERE a.account_id = $1 OR a.key = $2`
+	if lock {
+		sql += ` FOR UPDATE`
+	}
+	rows, err := tx.Query(ctx, sql, ref.ID, ref.Key)
+	a, err := api.One(api.AccountKind, rows, err, scan)
+	return &a, err
+}
+
+// save writes what can change, with a new revision, and makes metering look. It fills in what the database says.
+func (a *Account) save(ctx context.Context, tx pgx.Tx) error {
+	version, err := raise(ctx, tx)
+	if err != nil {
+		return err
+	}
+	rows, err := tx.Query(ctx, `UPDATE accounts a SET name = $2, state = $3, time_zone = $4, issuer_organization = nullif($5, ''), limits = $6,
+		suspended_reason = nullif($7, ''), closes_at = $8, version = $9, revision = revision + 1 WHERE a.account_id = $1 RETURNING `+columns,
+		a.number, a.Name, a.State, a.TimeZone, a.IssuerOrganization, a.Limits, a.SuspendedReason, a.ClosesAt, version)
+	if *a, err = api.One(api.AccountKind, rows, err, scan); err != nil {
+		return conflict(err)
+	}
+	return nil
+}
+
+// raise gives the directory a new version, under its lock: from here to the commit, changes of the directory are one
+// after the other.
+func raise(ctx context.Context, tx pgx.Tx) (version int64, err error) {
+	if _, err = tx.Exec(ctx, `UPDATE deployment SET directory_version = directory_version + 1`); err != nil {
+		return 0, fmt.Errorf("raise the directory's version: %w", err)
+	}
+	err = tx.QueryRow(ctx, `SELECT directory_version FROM deployment`).Scan(&version)
+	return version, err
+}
+
+// conflict names what is taken.
+func conflict(err error) error {
+	switch {
+	case api.Violates(err, "accounts_key_key"):
+		return api.Conflict("key_taken", "There is an account with this key.")
+	case api.Violates(err, "accounts_issuer_organization_key"):
+		return api.Conflict("issuer_organization_taken", "Another account has this organization of the issuer.")
+	}
+	return err
+}
+
+// zone checks a time zone: an IANA name.
+func zone(name string) error {
+	if _, err := time.LoadLocation(name); err != nil || name == "" || name == "Local" {
+		return api.Invalid("body.time_zone", "there is no such IANA time zone")
+	}
+	return nil
+}

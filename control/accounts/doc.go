@@ -1,0 +1,12 @@
+// Package accounts is the account as a noun of the API: what super admins do with all accounts, and what an account's
+// admins do with their own.
+//
+// States: active → suspended (authorize denies, usage is still charged and flagged; its people read) → active; either →
+// closed, for 30 days in which it can be opened again, and after which it is exported and erased. Key and region never
+// change. Each change raises the directory's version, so that metering knows within a second.
+//
+// Failures: key_taken, issuer_organization_taken, account_closed, and those of every operation.
+//
+// Map: account.go (the object and its store), platform.go (operations of super admins), own.go (of the account),
+// sections.go, elevations.go.
+package accounts

@@ -1,0 +1,118 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net/http"
+	"time"
+
+	"github.com/alchemi/cockpit/control/access"
+	"github.com/alchemi/cockpit/control/audit"
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/adapters/humagin"
+	"github.com/gin-gonic/gin"
+	"github.com/rs/cors"
+)
+
+// Authenticator finds out who sends a request. Its errors are Problems, or are mapped as every other.
+type Authenticator interface {
+	Authenticate(r *http.Request) (*access.Principal, error)
+}
+
+// Config is what an API needs. To describe itself, it needs nothing.
+type Config struct {
+	Stores            Stores
+	Authenticator     Authenticator
+	Audit             *audit.Log
+	Cipher            Cipher
+	Log               *slog.Logger
+	Now               func() time.Time
+	Version           string
+	RequestsPerSecond int      // of one caller; 0: no limit
+	Origins           []string // of pages elsewhere that may call, besides those of registered clients
+}
+
+// API is the control API. Make it with New, register operations, and Mount it.
+type API struct {
+	cfg        Config
+	huma       huma.API
+	engine     *gin.Engine
+	operations []*Operation
+	rates      rates
+	views      views
+	origins    origins
+}
+
+// New returns an API without operations.
+func New(cfg Config) *API {
+	useProblems()
+	gin.SetMode(gin.ReleaseMode)
+	a := &API{cfg: cfg, engine: gin.New(), rates: newRates()}
+	a.origins.api = a
+	a.engine.HandleMethodNotAllowed = true
+	_ = a.engine.SetTrustedProxies(nil) // a list that is empty can't be wrong
+	a.engine.Use(identify, gin.CustomRecoveryWithWriter(nil, func(g *gin.Context, what any) {
+		a.stop(g, errors.Join(errors.New("a handler panicked"), asError(what)))
+	}), a.bound)
+	a.engine.NoRoute(func(g *gin.Context) {
+		a.stop(g, NewProblem(http.StatusNotFound, CodeNotFound, "There is no such route."))
+	})
+	a.engine.NoMethod(func(g *gin.Context) {
+		a.stop(g, NewProblem(http.StatusMethodNotAllowed, "method_not_allowed", "This route has no such method."))
+	})
+	a.huma = humagin.New(a.engine, description(cfg.Version))
+	a.describe()
+	return a
+}
+
+// Handler answers for all operations, the document and its page, with CORS.
+func (a *API) Handler() http.Handler {
+	return cors.New(cors.Options{
+		AllowOriginVaryRequestFunc: func(r *http.Request, origin string) (bool, []string) {
+			return a.origins.allowed(r.Context(), origin), nil
+		},
+		AllowedMethods: []string{http.MethodGet, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete},
+		AllowedHeaders: []string{"Authorization", "Content-Type", "Idempotency-Key", "If-Match", "If-None-Match", requestIDHeader},
+		ExposedHeaders: []string{"ETag", "Retry-After", requestIDHeader, "Content-Disposition"},
+		MaxAge:         600,
+	}).Handler(a.engine)
+}
+
+// Engine is where routes are mounted that are no operations: signing in, the collector.
+func (a *API) Engine() *gin.Engine { return a.engine }
+
+// Operations are those that were registered, for tests that walk over all.
+func (a *API) Operations() []*Operation { return a.operations }
+
+// Run does now and then what no request does, until ctx ends.
+func (a *API) Run(ctx context.Context) error {
+	for {
+		if err := a.forgetAnswers(ctx); err != nil && ctx.Err() == nil {
+			a.cfg.Log.Warn("removing old answers", "error", err)
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(housekeepingEvery):
+		}
+	}
+}
+
+const housekeepingEvery = 10 * time.Minute
+
+// problem maps an error to its answer, and logs what is ours.
+func (a *API) problem(ctx context.Context, err error) *Problem {
+	p := problemOf(err)
+	if p.Status >= http.StatusInternalServerError && !errors.Is(err, context.Canceled) {
+		a.cfg.Log.ErrorContext(ctx, "a request failed", "status", p.Status, "code", p.Code, "error", errors.Join(p.cause, err))
+	}
+	return p
+}
+
+func asError(what any) error {
+	if err, ok := what.(error); ok {
+		return err
+	}
+	return errors.New("panic")
+}

@@ -1,0 +1,141 @@
+package api
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+
+	"github.com/alchemi/cockpit/control/access"
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/jackc/pgx/v5"
+)
+
+// Operation describes one operation. Its place follows from its path: below /v1/accounts/{account} it is of the account,
+// below …/sections/{section} of the section, and otherwise of the platform or the caller.
+type Operation struct {
+	Method      string
+	Path        string
+	ID          string // createAccount
+	Summary     string // Create an account
+	Description string
+	Tag         string // Accounts
+	Permission  access.Permission
+	Status      int   // of success; default 200
+	Errors      []int // besides those that every operation may answer with
+	Examples    []Example
+
+	account, section bool
+}
+
+// Example is a request that a test runs against the demo, and that the document shows for curl.
+type Example struct {
+	As     string // super_admin, account_admin:acme, … as of `cockpit token --as`
+	Path   string // with its parameters and query filled in; {id} is the id of what Make made
+	Make   string // the operation whose first example is run before
+	Header map[string]string
+	Body   string // JSON; empty: none
+	Status int    // that must come; default: the operation's
+}
+
+// AccountPath is embedded by the inputs of an account's operations. Which account it is, the call knows.
+type AccountPath struct {
+	Account string `path:"account" maxLength:"200" doc:"the account's id, or key: and its key" example:"key:acme"`
+}
+
+// SectionPath is embedded by those of a section's operations.
+type SectionPath struct {
+	AccountPath
+	Section string `path:"section" maxLength:"200" doc:"the section's id, or key: and its key" example:"key:copilot"`
+}
+
+// everywhere are the errors that every operation may answer with.
+var everywhere = []int{http.StatusBadRequest, http.StatusUnauthorized, http.StatusForbidden, http.StatusNotFound, http.StatusUnprocessableEntity,
+	http.StatusTooManyRequests, http.StatusInternalServerError, http.StatusServiceUnavailable, http.StatusGatewayTimeout}
+
+// ofWrites are those of writes besides.
+var ofWrites = []int{http.StatusConflict, http.StatusRequestEntityTooLarge, http.StatusUnsupportedMediaType}
+
+// prepare checks what can be checked when the program starts, and panics about it.
+func (a *API) prepare(op *Operation) huma.Operation {
+	level, known := op.Permission.Known()
+	op.account = strings.HasPrefix(op.Path, "/v1/accounts/{account}")
+	op.section = strings.HasPrefix(op.Path, "/v1/accounts/{account}/sections/{section}")
+	switch {
+	case !known:
+		panic(fmt.Sprintf("BUG: %s %s needs a permission of control/access, and not %q", op.Method, op.Path, op.Permission))
+	case (level == access.Section) != op.section, (level == access.Account || level == access.Section) != op.account:
+		panic(fmt.Sprintf("BUG: %s %s does not stand where %s is checked", op.Method, op.Path, op.Permission))
+	case op.ID == "" || op.Summary == "" || op.Tag == "" || len(op.Examples) == 0:
+		panic(fmt.Sprintf("BUG: %s %s needs an id, a summary, a tag and an example", op.Method, op.Path))
+	}
+	if op.Status == 0 {
+		op.Status = http.StatusOK
+	}
+	errs := append(slices.Clone(everywhere), op.Errors...)
+	if op.Method != http.MethodGet {
+		errs = append(errs, ofWrites...)
+	}
+	slices.Sort(errs)
+	a.operations = append(a.operations, op)
+	return huma.Operation{Method: op.Method, Path: op.Path, OperationID: op.ID, Summary: op.Summary, Description: op.Description, Tags: []string{op.Tag},
+		DefaultStatus: op.Status, Errors: slices.Compact(errs), MaxBodyBytes: bodyMax, Middlewares: huma.Middlewares{a.admit(op)},
+		Security:   []map[string][]string{{"session": {}}, {"bearer": {}}},
+		Extensions: map[string]any{"x-permission": op.Permission, "x-codeSamples": a.samples(op)}, RejectUnknownQueryParameters: true}
+}
+
+// Read registers an operation that changes nothing. Its transaction is read-only, and sees one moment.
+func Read[I, O any](a *API, op Operation, f func(context.Context, *Call, *I) (*O, error)) {
+	huma.Register(a.huma, a.prepare(&op), func(ctx context.Context, in *I) (*O, error) {
+		c := callOf(ctx)
+		var out *O
+		err := a.cfg.Stores.InTx(ctx, c.accountID(), pgx.ReadOnly, func(tx pgx.Tx) (err error) {
+			c.Tx = tx
+			out, err = f(ctx, c, in)
+			return err
+		})
+		if err != nil {
+			return nil, a.problem(ctx, err)
+		}
+		if unchanged(in, out) {
+			return nil, huma.ErrorWithHeaders(huma.Status304NotModified(), http.Header{"Etag": {any(out).(tagged).entityTag()}})
+		}
+		return out, nil
+	})
+}
+
+type tagged interface{ entityTag() string }
+
+func unchanged(in, out any) bool {
+	asked, ok := in.(interface{ has(tag string) bool })
+	if !ok {
+		return false
+	}
+	t, ok := out.(tagged)
+	return ok && asked.has(t.entityTag())
+}
+
+// Write registers an operation that changes something. Handler, audit entry and the kept answer are one transaction.
+func Write[I, O any](a *API, op Operation, f func(context.Context, *Call, *I) (*O, error)) {
+	huma.Register(a.huma, a.prepare(&op), func(ctx context.Context, in *I) (*O, error) {
+		c := callOf(ctx)
+		var out *O
+		err := a.cfg.Stores.InTx(ctx, c.accountID(), pgx.ReadWrite, func(tx pgx.Tx) (err error) {
+			c.Tx = tx
+			key := ""
+			if i, ok := any(in).(idempotent); ok {
+				key = i.idempotencyKey()
+			}
+			out, err = once(ctx, c, key, in, func() (*O, error) { return f(ctx, c, in) })
+			if err == nil && !c.recorded && !c.repeated {
+				return fmt.Errorf("BUG: %s left no audit entry", op.ID)
+			}
+			return err
+		})
+		if err != nil {
+			return nil, a.problem(ctx, err)
+		}
+		return out, nil
+	})
+}

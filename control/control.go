@@ -1,0 +1,18 @@
+// Package control is the control API: the ground (control/api) with every noun on it.
+//
+// It owns which nouns there are, and nothing else. How to add one: docs/adding-a-noun.md.
+package control
+
+import (
+	"github.com/alchemi/cockpit/control/accounts"
+	"github.com/alchemi/cockpit/control/api"
+)
+
+//go:generate sh -c "go run ../cmd/cockpit openapi > ../schemas/openapi.json"
+
+// New returns the API with all operations. Without stores it can describe itself, and answers nothing.
+func New(cfg api.Config) *api.API {
+	a := api.New(cfg)
+	accounts.Register(a)
+	return a
+}

@@ -1,0 +1,240 @@
+// Package controltest runs the control API in tests: on a database of its own with the demo in it, over HTTP, as anybody.
+//
+// Who calls is said with Client.As, in the words of `cockpit token --as`. It is no part of the product.
+package controltest
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/alchemi/cockpit/control"
+	"github.com/alchemi/cockpit/control/access"
+	"github.com/alchemi/cockpit/control/api"
+	"github.com/alchemi/cockpit/control/audit"
+	"github.com/alchemi/cockpit/control/directory"
+	"github.com/alchemi/cockpit/deploy"
+	"github.com/alchemi/cockpit/internal/testkit"
+	"github.com/alchemi/cockpit/schemas/postgres"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/tink-crypto/tink-go/v2/aead"
+	"github.com/tink-crypto/tink-go/v2/keyset"
+	"github.com/tink-crypto/tink-go/v2/tink"
+)
+
+// Server is a running API.
+type Server struct {
+	URL    string
+	Owner  *pgxpool.Pool // of the role that owns the tables: sees and may everything
+	Stores api.Stores
+	API    *api.API
+	Logs   *bytes.Buffer // what it logged; read it when it is done
+	Now    func() time.Time
+
+	t     testing.TB
+	clock *clock
+}
+
+type clock struct {
+	mu    sync.Mutex
+	ahead time.Duration
+}
+
+// Options change what a server is.
+type Options struct {
+	RequestsPerSecond int
+	Origins           []string
+	Database          string // a URL, instead of a database of its own
+}
+
+// New starts one, with the demo applied.
+func New(t testing.TB, o Options) *Server {
+	t.Helper()
+	url := o.Database
+	if url == "" {
+		url = testkit.Database(t)
+	}
+	owner, err := pgxpool.New(t.Context(), url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(owner.Close)
+	s := &Server{Owner: owner, t: t, clock: &clock{}, Logs: &bytes.Buffer{},
+		Stores: api.Stores{App: testkit.Pool(t, url, postgres.RoleApp), Platform: testkit.Pool(t, url, postgres.RolePlatform)}}
+	s.Now = func() time.Time {
+		s.clock.mu.Lock()
+		defer s.clock.mu.Unlock()
+		return time.Now().Add(s.clock.ahead)
+	}
+	demo, err := directory.Parse(deploy.Demo)
+	if err == nil {
+		_, err = directory.Apply(t.Context(), testkit.Pool(t, url, postgres.RoleMetering), demo, directory.Options{Author: "test"})
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.API = control.New(api.Config{Stores: s.Stores, Authenticator: &callers{s}, Audit: audit.NewLog(bytes.Repeat([]byte{7}, 32)), Cipher: cipher(t),
+		Log: slog.New(slog.NewTextHandler(&locked{w: s.Logs}, nil)), Now: s.Now, Version: "test", RequestsPerSecond: o.RequestsPerSecond, Origins: o.Origins})
+	server := httptest.NewServer(s.API.Handler())
+	t.Cleanup(server.Close)
+	s.URL = server.URL
+	return s
+}
+
+// Advance moves the API's clock.
+func (s *Server) Advance(d time.Duration) {
+	s.clock.mu.Lock()
+	defer s.clock.mu.Unlock()
+	s.clock.ahead += d
+}
+
+type locked struct {
+	mu sync.Mutex
+	w  io.Writer
+}
+
+func (l *locked) Write(b []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.w.Write(b)
+}
+
+func cipher(t testing.TB) tink.AEAD {
+	t.Helper()
+	handle, err := keyset.NewHandle(aead.AES256GCMKeyTemplate())
+	if err != nil {
+		t.Fatal(err)
+	}
+	a, err := aead.New(handle)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return a
+}
+
+// Response is an answer, read.
+type Response struct {
+	Status int
+	Header http.Header
+	Body   []byte
+
+	t testing.TB
+}
+
+// Into reads the body into v.
+func (r *Response) Into(v any) {
+	r.t.Helper()
+	if err := json.Unmarshal(r.Body, v); err != nil {
+		r.t.Fatalf("%s: %v", r.Body, err)
+	}
+}
+
+// Code is that of a problem.
+func (r *Response) Code() string {
+	var p api.Problem
+	_ = json.Unmarshal(r.Body, &p)
+	return p.Code
+}
+
+// Client calls as somebody.
+type Client struct {
+	s  *Server
+	as string
+}
+
+// As is a client that calls as: anonymous, super_admin, account_admin:KEY, account_viewer:KEY, section_admin:KEY/SECTION,
+// end_user, product. Another person of the same role is as@NAME.
+func (s *Server) As(as string) *Client { return &Client{s, as} }
+
+// Do sends a request. header is pairs of names and values.
+func (c *Client) Do(method, path, body string, header ...string) *Response {
+	c.s.t.Helper()
+	r, err := c.Try(c.s.t.Context(), method, path, body, header...)
+	if err != nil {
+		c.s.t.Fatal(err)
+	}
+	return r
+}
+
+// Try is Do for callers that can't fail the test, or expect an error.
+func (c *Client) Try(ctx context.Context, method, path, body string, header ...string) (*Response, error) {
+	r, err := http.NewRequestWithContext(ctx, method, c.s.URL+path, strings.NewReader(body))
+	if err != nil {
+		return nil, err
+	}
+	if c.as != "anonymous" {
+		r.Header.Set("Authorization", "Bearer "+c.as)
+	}
+	if body != "" {
+		r.Header.Set("Content-Type", "application/json")
+	}
+	for i := 0; i+1 < len(header); i += 2 {
+		r.Header.Set(header[i], header[i+1])
+	}
+	resp, err := http.DefaultClient.Do(r)
+	if err != nil {
+		return nil, err
+	}
+	defer resp.Body.Close()
+	text, err := io.ReadAll(resp.Body)
+	return &Response{Status: resp.StatusCode, Header: resp.Header, Body: text, t: c.s.t}, err
+}
+
+// Want is Do, and fails the test at any other status than want.
+func (c *Client) Want(status int, method, path, body string, header ...string) *Response {
+	c.s.t.Helper()
+	r := c.Do(method, path, body, header...)
+	if r.Status != status {
+		c.s.t.Fatalf("%s %s as %s: %d, want %d: %s", method, path, c.as, r.Status, status, r.Body)
+	}
+	return r
+}
+
+// callers takes the bearer token for who calls. Signing in has tests of its own, with real tokens.
+type callers struct{ s *Server }
+
+// Authenticate implements api.Authenticator.
+func (a *callers) Authenticate(r *http.Request) (*access.Principal, error) {
+	as, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
+	if !ok {
+		return nil, api.NewProblem(http.StatusUnauthorized, api.CodeUnauthenticated, "Sign in, or send a token.")
+	}
+	role, rest, _ := strings.Cut(strings.Split(as, "@")[0], ":")
+	key, section, _ := strings.Cut(rest, "/")
+	p := &access.Principal{Kind: access.Person, Name: as, Issuer: "test", Subject: as}
+	pool := a.s.Stores.Platform
+	g := access.Grant{Role: access.Role(role)}
+	err := pool.QueryRow(r.Context(), `WITH p AS (INSERT INTO people (issuer, subject, name) VALUES ('test', $1, $1) ON CONFLICT (issuer, subject) DO UPDATE SET last_seen_at = now() RETURNING id)
+		SELECT p.id, coalesce((SELECT account_id FROM accounts WHERE key = $2), 0), coalesce((SELECT id FROM sections WHERE key = $3), 0) FROM p`, as, key, section).
+		Scan(&p.ID, &g.Account, &g.Section)
+	if err != nil {
+		return nil, err
+	}
+	switch g.Role {
+	case "end_user":
+		return p, nil
+	case access.Product:
+		p.Kind = access.Service
+	}
+	p.Grants = []access.Grant{g}
+	rows, err := pool.Query(r.Context(), `SELECT account_id, until, reason FROM elevations WHERE person_id = $1`, p.ID)
+	if err != nil {
+		return nil, err
+	}
+	for rows.Next() {
+		var e access.Elevation
+		if err := rows.Scan(&e.Account, &e.Until, &e.Reason); err != nil {
+			return nil, err
+		}
+		p.Elevations = append(p.Elevations, e)
+	}
+	return p, rows.Err()
+}
