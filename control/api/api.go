@@ -3,8 +3,10 @@ package api
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/http"
+	"runtime/debug"
 	"time"
 
 	"github.com/alchemi/cockpit/control/access"
@@ -53,7 +55,7 @@ func New(cfg Config) *API {
 	a.engine.HandleMethodNotAllowed = true
 	_ = a.engine.SetTrustedProxies(nil) // a list that is empty can't be wrong
 	a.engine.Use(identify, gin.CustomRecoveryWithWriter(nil, func(g *gin.Context, what any) {
-		a.stop(g, errors.Join(errors.New("a handler panicked"), asError(what)))
+		a.stop(g, panicked(what))
 	}), a.bound)
 	a.engine.NoRoute(func(g *gin.Context) {
 		a.stop(g, NewProblem(http.StatusNotFound, CodeNotFound, "There is no such route."))
@@ -104,15 +106,16 @@ const housekeepingEvery = 10 * time.Minute
 // problem maps an error to its answer, and logs what is ours.
 func (a *API) problem(ctx context.Context, err error) *Problem {
 	p := problemOf(err)
+	if p.cause != nil {
+		err = p.cause
+	}
 	if p.Status >= http.StatusInternalServerError && !errors.Is(err, context.Canceled) {
-		a.cfg.Log.ErrorContext(ctx, "a request failed", "status", p.Status, "code", p.Code, "error", errors.Join(p.cause, err))
+		a.cfg.Log.ErrorContext(ctx, "a request failed", "status", p.Status, "code", p.Code, "error", err)
 	}
 	return p
 }
 
-func asError(what any) error {
-	if err, ok := what.(error); ok {
-		return err
-	}
-	return errors.New("panic")
+// panicked is the error of what a handler panicked with.
+func panicked(what any) error {
+	return fmt.Errorf("BUG: a handler panicked: %v\n%s", what, debug.Stack())
 }

@@ -99,7 +99,7 @@ func Read[I, O any](a *API, op Operation, f func(context.Context, *Call, *I) (*O
 			return nil, a.problem(ctx, err)
 		}
 		if unchanged(in, out) {
-			return nil, huma.ErrorWithHeaders(huma.Status304NotModified(), http.Header{"Etag": {any(out).(tagged).entityTag()}})
+			return nil, NewProblem(http.StatusNotModified, "", "").With("ETag", any(out).(tagged).entityTag())
 		}
 		return out, nil
 	})

@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"errors"
+	"io"
 	"net"
 	"net/http"
 	"strings"
@@ -148,6 +149,8 @@ func problemOf(err error) *Problem {
 	switch {
 	case away(err):
 		p = NewProblem(http.StatusServiceUnavailable, CodeUnavailable, "The database can't be reached now; try again.").With("Retry-After", "1")
+	case class(err) == "22": // data exception: a text with NUL, a number out of range
+		p = NewProblem(http.StatusUnprocessableEntity, CodeInvalid, "A value is one that can't be stored.")
 	case errors.Is(err, context.DeadlineExceeded):
 		p = NewProblem(http.StatusGatewayTimeout, CodeTimeout, "This took too long; ask for less at once.")
 	default:
@@ -169,7 +172,8 @@ func away(err error) bool {
 	}
 	var connect *pgconn.ConnectError
 	var network *net.OpError
-	return errors.As(err, &connect) || errors.As(err, &network) || errors.Is(err, errPoolBusy) || pgconn.SafeToRetry(err) || errors.Is(err, net.ErrClosed)
+	return errors.As(err, &connect) || errors.As(err, &network) || errors.Is(err, errPoolBusy) || pgconn.SafeToRetry(err) || errors.Is(err, net.ErrClosed) ||
+		errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF)
 }
 
 // class is the class of a Postgres error; empty if it is none.
