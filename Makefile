@@ -5,8 +5,6 @@ export CGO_ENABLED := 1
 
 .PHONY: build run test planted soak interop fuzz fmt check lint generate vuln clean
 
-.PHONY: build run test interop soak fuzz fmt lint generate bench clean
-
 build: ## the program: bin/cockpit
 	@mkdir -p bin
 	go build -o bin/cockpit ./cmd/cockpit
@@ -29,9 +27,11 @@ lint: check ## check, and linters, generated code that is current, and secrets i
 	$(TOOL) golangci-lint run ./...
 	@new=$$(mktemp -d); trap 'rm -rf '$$new EXIT; go -C internal/tools run ./protoc $(CURDIR)/schemas/events/eventspb/events.proto $$new \
 		&& diff -u schemas/events/eventspb/events.pb.go $$new/events.pb.go || { echo "events.pb.go is not what events.proto says: make generate"; exit 1; }
+	@go run ./cmd/cockpit openapi | diff -u schemas/openapi.json - || { echo "schemas/openapi.json is not what the operations say: make generate"; exit 1; }
+	go tool -modfile=internal/tools/oasdiff/go.mod oasdiff breaking --fail-on ERR --err-ignore schemas/openapi.breaking.txt schemas/openapi.released.json schemas/openapi.json
 	go tool -modfile=internal/tools/secrets/go.mod gitleaks git --no-banner --redact .
 
-generate: ## what is made from something else: the code of events.proto, without a protoc on the system
+generate: ## what is made from something else: the code of events.proto (without a protoc on the system), the API's description
 	go generate ./...
 
 vuln: ## known vulnerabilities; asks vuln.go.dev, and fails where that can't be reached

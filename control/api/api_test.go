@@ -11,7 +11,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/alchemi/cockpit/control/accounts"
 	"github.com/alchemi/cockpit/control/api"
 	"github.com/alchemi/cockpit/control/controltest"
 	"github.com/alchemi/cockpit/internal/testkit"
@@ -23,6 +22,13 @@ const (
 	all  = "/v1/platform/accounts"
 	acme = "/v1/accounts/key:acme"
 )
+
+// account is what these tests look at of one.
+type account struct {
+	Key       string
+	Name      string
+	CreatedAt time.Time `json:"created_at"`
+}
 
 func count(t *testing.T, s *controltest.Server, sql string, args ...any) (n int) {
 	t.Helper()
@@ -95,7 +101,7 @@ func TestTwoWriteAtOnceAndOneWins(t *testing.T) {
 			t.Errorf("%+v", r)
 		default:
 			var p struct {
-				Current accounts.Account
+				Current account
 				Yours   struct{ Name string }
 			}
 			r.Into(&p)
@@ -124,7 +130,7 @@ func TestTwoWriteAtOnceAndOneWins(t *testing.T) {
 }
 
 type page struct {
-	Items      []accounts.Account
+	Items      []account
 	NextCursor string `json:"next_cursor"`
 	Total      *int
 }
@@ -257,7 +263,7 @@ func TestBadInput(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var a accounts.Account
+	var a account
 	super.Want(http.StatusCreated, http.MethodPost, all, string(text)).Into(&a)
 	if a.Name != name {
 		t.Errorf("%q became %q", name, a.Name)

@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"math"
 	"net/http"
 	"slices"
 	"strings"
@@ -87,6 +88,11 @@ func (c cursor) String() string {
 		panic("BUG: a cursor that is no JSON: " + err.Error())
 	}
 	return base64.RawURLEncoding.EncodeToString(text)
+}
+
+// CursorAt is a cursor in the ascending order of a text, behind all rows with it: where a list may be entered from elsewhere.
+func CursorAt(by, last string) string {
+	return cursor{Sort: by + " false", Last: last, ID: math.MaxInt64}.String()
 }
 
 func (q *Query[T]) readCursor(text string) (c cursor, err error) {

@@ -22,6 +22,8 @@ var registry = []entry{
 	{"P12", promise},
 	{"P13", scale},
 	{"P14", takingOver},
+	{"lists", deepLists},
+	{"row-security", rowSecurity},
 	{"memory", memory},
 	{"stages", stages},
 	{"costs", costs},
