@@ -31,8 +31,9 @@ type Config struct {
 	Log               *slog.Logger
 	Now               func() time.Time
 	Version           string
-	RequestsPerSecond int      // of one caller; 0: no limit
-	Origins           []string // of pages elsewhere that may call, besides those of registered clients
+	RequestsPerSecond int                                                    // of one caller; 0: no limit
+	Observe           func(operation string, status int, took time.Duration) // nil: nobody counts
+	Origins           []string                                               // of pages elsewhere that may call, besides those of registered clients
 }
 
 // API is the control API. Make it with New, register operations, and Mount it.
@@ -56,14 +57,14 @@ func New(cfg Config) *API {
 	_ = a.engine.SetTrustedProxies(nil) // a list that is empty can't be wrong
 	a.engine.Use(identify, gin.CustomRecoveryWithWriter(nil, func(g *gin.Context, what any) {
 		a.stop(g, panicked(what))
-	}), a.bound)
+	}))
 	a.engine.NoRoute(func(g *gin.Context) {
 		a.stop(g, NewProblem(http.StatusNotFound, CodeNotFound, "There is no such route."))
 	})
 	a.engine.NoMethod(func(g *gin.Context) {
 		a.stop(g, NewProblem(http.StatusMethodNotAllowed, "method_not_allowed", "This route has no such method."))
 	})
-	a.huma = humagin.New(a.engine, description(cfg.Version))
+	a.huma = humagin.NewWithGroup(a.engine, a.engine.Group("", a.bound), description(cfg.Version))
 	a.describe()
 	return a
 }
@@ -104,13 +105,14 @@ func (a *API) Run(ctx context.Context) error {
 const housekeepingEvery = 10 * time.Minute
 
 // problem maps an error to its answer, and logs what is ours.
-func (a *API) problem(ctx context.Context, err error) *Problem {
+func (a *API) problem(ctx context.Context, requestID string, err error) *Problem {
 	p := problemOf(err)
+	p.RequestID = requestID
 	if p.cause != nil {
 		err = p.cause
 	}
 	if p.Status >= http.StatusInternalServerError && !errors.Is(err, context.Canceled) {
-		a.cfg.Log.ErrorContext(ctx, "a request failed", "status", p.Status, "code", p.Code, "error", err)
+		a.cfg.Log.ErrorContext(ctx, "a request failed", "request_id", requestID, "status", p.Status, "code", p.Code, "error", err)
 	}
 	return p
 }

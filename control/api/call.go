@@ -133,23 +133,28 @@ func (a *API) admit(op *Operation) func(huma.Context, func(huma.Context)) {
 	return func(h huma.Context, next func(huma.Context)) {
 		g := humagin.Unwrap(h)
 		c := &Call{api: a, operation: op, RequestID: g.Writer.Header().Get(requestIDHeader), Address: g.ClientIP(), Now: a.cfg.Now(), uri: g.Request.URL.RequestURI()}
-		if err := a.allow(h.Context(), c, g.Request, h.Param("account"), h.Param("section")); err != nil {
+		ctx, cancel := context.WithTimeout(context.WithValue(h.Context(), callKey{}, c), op.timeout)
+		defer cancel()
+		if a.cfg.Observe != nil {
+			begin := time.Now()
+			defer func() { a.cfg.Observe(op.ID, g.Writer.Status(), time.Since(begin)) }()
+		}
+		if err := a.allow(ctx, c, g.Request.WithContext(ctx), h.Param("account"), h.Param("section")); err != nil {
 			a.refuse(h, err)
 			return
 		}
-		next(huma.WithValue(h, callKey{}, c))
+		next(huma.WithContext(h, ctx))
 	}
 }
 
 // refuse answers with the problem of err.
 func (a *API) refuse(h huma.Context, err error) {
-	p := a.problem(h.Context(), err)
+	p := a.problem(h.Context(), requestID(h), err)
 	for name, values := range p.header {
 		for _, v := range values {
 			h.SetHeader(name, v)
 		}
 	}
-	p.RequestID = requestID(h)
 	h.SetHeader("Content-Type", p.ContentType(""))
 	h.SetStatus(p.Status)
 	_ = json.NewEncoder(h.BodyWriter()).Encode(p) // a caller that has gone reads no answer

@@ -31,7 +31,7 @@ func description(version string) huma.Config {
 		"session": {Type: "apiKey", In: "cookie", Name: "__Host-cockpit", Description: "The cookie of somebody who signed in, with X-CSRF-Token where something is changed."},
 	}
 	c.Transformers = []huma.Transformer{func(h huma.Context, _ string, v any) (any, error) {
-		if p, ok := v.(*Problem); ok {
+		if p, ok := v.(*Problem); ok { // of huma's own
 			p.RequestID = requestID(h)
 		}
 		return v, nil

@@ -2,7 +2,6 @@ package api
 
 import (
 	"bytes"
-	"context"
 	"crypto/rand"
 	"encoding/json"
 	"errors"
@@ -21,6 +20,7 @@ const (
 	bodyMax         = 1 << 20
 	depthMax        = 64
 	requestTimeout  = 30 * time.Second
+	fileTimeout     = 15 * time.Minute // of an answer that is streamed
 	requestIDHeader = "X-Request-Id"
 	requestIDMax    = 64
 	callersMax      = 100_000 // whose rates are remembered
@@ -45,11 +45,8 @@ func wellFormed(id string) bool {
 	return len(id) > 0 && len(id) <= requestIDMax
 }
 
-// bound limits a request's time, size and depth. The body is read here, once.
+// bound limits a request's size and depth. The body is read here, once; how long that may take, the server says.
 func (a *API) bound(g *gin.Context) {
-	ctx, cancel := context.WithTimeout(g.Request.Context(), requestTimeout)
-	defer cancel()
-	g.Request = g.Request.WithContext(ctx)
 	if g.Request.Body != nil && g.Request.Body != http.NoBody {
 		body, err := io.ReadAll(http.MaxBytesReader(g.Writer, g.Request.Body, bodyMax))
 		var tooLarge *http.MaxBytesError
@@ -71,11 +68,10 @@ func (a *API) bound(g *gin.Context) {
 
 // stop answers a request that came no further than gin.
 func (a *API) stop(g *gin.Context, err error) {
-	p := a.problem(g.Request.Context(), err)
+	p := a.problem(g.Request.Context(), g.Writer.Header().Get(requestIDHeader), err)
 	for name, values := range p.header {
 		g.Writer.Header()[name] = values
 	}
-	p.RequestID = g.Writer.Header().Get(requestIDHeader)
 	text, err := json.Marshal(p)
 	if err != nil {
 		panic("BUG: a problem that is no JSON: " + err.Error())

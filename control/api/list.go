@@ -216,7 +216,7 @@ func listCSV[I, T any](a *API, op Operation, build func(context.Context, *Call, 
 	op.ID += "CSV"
 	op.Summary += ", as CSV"
 	op.Description = "All rows of the filtered list; limit and cursor do not count. Cells that a spreadsheet would take for a formula begin with '."
-	op.Examples = nil
+	op.Examples, op.timeout = nil, fileTimeout
 	described := a.prepare(op.exampled(a.operations[len(a.operations)-1]))
 	described.Responses = map[string]*huma.Response{"200": {Description: "The rows, with a line of names first.",
 		Content: map[string]*huma.MediaType{"text/csv": {Schema: &huma.Schema{Type: huma.TypeString}}}}}

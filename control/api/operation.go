@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/alchemi/cockpit/control/access"
 	"github.com/danielgtaylor/huma/v2"
@@ -27,6 +28,7 @@ type Operation struct {
 	Examples    []Example
 
 	account, section bool
+	timeout          time.Duration
 }
 
 // Example is a request that a test runs against the demo, and that the document shows for curl.
@@ -73,6 +75,9 @@ func (a *API) prepare(op *Operation) huma.Operation {
 	if op.Status == 0 {
 		op.Status = http.StatusOK
 	}
+	if op.timeout == 0 {
+		op.timeout = requestTimeout
+	}
 	errs := append(slices.Clone(everywhere), op.Errors...)
 	if op.Method != http.MethodGet {
 		errs = append(errs, ofWrites...)
@@ -96,7 +101,7 @@ func Read[I, O any](a *API, op Operation, f func(context.Context, *Call, *I) (*O
 			return err
 		})
 		if err != nil {
-			return nil, a.problem(ctx, err)
+			return nil, a.problem(ctx, c.RequestID, err)
 		}
 		if unchanged(in, out) {
 			return nil, NewProblem(http.StatusNotModified, "", "").With("ETag", any(out).(tagged).entityTag())
@@ -134,7 +139,7 @@ func Write[I, O any](a *API, op Operation, f func(context.Context, *Call, *I) (*
 			return err
 		})
 		if err != nil {
-			return nil, a.problem(ctx, err)
+			return nil, a.problem(ctx, c.RequestID, err)
 		}
 		return out, nil
 	})
