@@ -9,6 +9,7 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"slices"
 	"strings"
@@ -20,30 +21,24 @@ import (
 )
 
 // forged are tokens that must be refused, each for its own reason.
-func forged(f *forge) map[string]struct{ token, reason string } {
-	now := time.Now().Unix()
+func forged(f *forge) map[string]row {
+	all := map[string]row{}
+	for _, some := range []map[string]row{f.forms(), f.signatures(), f.payloads(), f.meanings()} {
+		maps.Copy(all, some)
+	}
+	return all
+}
+
+// row is a token, and why it is refused.
+type row = struct{ token, reason string }
+
+// forms are wrong before anything is understood.
+func (f *forge) forms() map[string]row {
 	good := f.token(f.claims())
 	parts := strings.Split(good, ".")
-	none := base64.RawURLEncoding.EncodeToString([]byte(`{"alg":"none","kid":"ec"}`))
-	roles := "urn:zitadel:iam:org:project:" + project + ":roles"
-	public, _ := x509.MarshalPKIXPublicKey(&f.rsa.PublicKey)
-	confused := func(secret []byte) string {
-		token := f.raw([]byte{}, map[string]any{"alg": "HS256", "kid": "rsa"}, f.claims())
-		m := hmac.New(sha256.New, secret)
-		m.Write([]byte(strings.TrimSuffix(token, ".")))
-		return token + base64.RawURLEncoding.EncodeToString(m.Sum(nil))
-	}
-	header := func(changes map[string]any) string {
-		h := map[string]any{"alg": "ES256", "kid": "ec", "typ": "JWT"}
-		for name, value := range changes {
-			h[name] = value
-		}
-		return f.raw(f.ec, h, f.claims())
-	}
+	header := f.header
 	own := jose.JSONWebKey{KeyID: "mine", Key: &f.stranger.PublicKey, Use: "sig"}
-	type row = struct{ token, reason string }
 	return map[string]row{
-		// form
 		"one part":               {"a.", reasonForm},
 		"two parts":              {cut(good, 2), reasonForm},
 		"four parts":             {good + ".x", reasonForm},
@@ -68,7 +63,28 @@ func forged(f *forge) map[string]struct{ token, reason string } {
 		"typ of a DPoP proof":   {header(map[string]any{"typ": "dpop+jwt"}), reasonHeader},
 		"typ number":            {header(map[string]any{"typ": 1}), reasonHeader},
 		"typ null":              {header(map[string]any{"typ": nil}), reasonHeader},
-		// algorithm and signature
+	}
+}
+
+// header is a good token with another header.
+func (f *forge) header(changes map[string]any) string {
+	h := map[string]any{"alg": "ES256", "kid": "ec", "typ": "JWT"}
+	maps.Copy(h, changes)
+	return f.raw(f.ec, h, f.claims())
+}
+
+// signatures are not the issuer's, or by an algorithm that proves nothing.
+func (f *forge) signatures() map[string]row {
+	parts := strings.Split(f.token(f.claims()), ".")
+	none := base64.RawURLEncoding.EncodeToString([]byte(`{"alg":"none","kid":"ec"}`))
+	public, _ := x509.MarshalPKIXPublicKey(&f.rsa.PublicKey)
+	confused := func(secret []byte) string {
+		token := f.raw([]byte{}, map[string]any{"alg": "HS256", "kid": "rsa"}, f.claims())
+		m := hmac.New(sha256.New, secret)
+		m.Write([]byte(strings.TrimSuffix(token, ".")))
+		return token + base64.RawURLEncoding.EncodeToString(m.Sum(nil))
+	}
+	return map[string]row{
 		"alg none":                    {none + "." + parts[1] + ".", reasonAlgorithm},
 		"alg None":                    {f.raw([]byte{}, map[string]any{"alg": "None"}, f.claims()), reasonAlgorithm},
 		"alg missing":                 {f.raw(f.ec, map[string]any{"kid": "ec"}, f.claims()), reasonAlgorithm},
@@ -83,7 +99,14 @@ func forged(f *forge) map[string]struct{ token, reason string } {
 		"signature of another token":  {parts[0] + "." + parts[1] + "." + strings.Split(f.token(f.with("jti", "2")), ".")[2], reasonSignature},
 		"kid that is a path":          {f.signed(f.stranger, "ES256", "../../dev/null", "JWT", f.claims()), reasonSignature},
 		"RSA signature, EC algorithm": {f.signed(f.rsa, "ES256", "ec", "JWT", f.claims()), reasonSignature},
-		// payload
+	}
+}
+
+// payloads are signed, and no claims.
+func (f *forge) payloads() map[string]row {
+	now := time.Now().Unix()
+	roles := "urn:zitadel:iam:org:project:" + project + ":roles"
+	return map[string]row{
 		"payload null":             {f.token("null"), reasonPayload},
 		"payload list":             {f.token("[]"), reasonPayload},
 		"payload text":             {f.token(`"ada"`), reasonPayload},
@@ -97,12 +120,20 @@ func forged(f *forge) map[string]struct{ token, reason string } {
 		"sub a number":             {f.token(f.with("sub", 7)), reasonPayload},
 		"sub with NUL":             {f.token(f.with("sub", "ada\x00")), reasonPayload},
 		"exp a text":               {f.token(f.with("exp", "tomorrow")), reasonPayload},
-		"exp null":                 {f.token(strings.Replace(text(f.claims()), fmt.Sprintf(`"exp":%d`, now+600), `"exp":null`, 1)), reasonPayload},
+		"exp null":                 {f.token(strings.Replace(text(f.claims()), fmt.Sprintf(`"exp":%v`, f.claims()["exp"]), `"exp":null`, 1)), reasonPayload},
 		"exp beyond all time":      {f.token(f.with("exp", 1e300)), reasonPayload},
 		"aud an object":            {f.token(f.with("aud", map[string]any{project: true})), reasonPayload},
 		"roles a list":             {f.token(f.with(roles, []string{"super_admin"})), reasonRoles},
 		"roles a text":             {f.token(f.with(roles, "super_admin")), reasonRoles},
 		"roles without their orgs": {f.token(f.with(roles, map[string]any{"super_admin": true})), reasonRoles},
+	}
+}
+
+// meanings are signed, and say what does not let anybody in.
+func (f *forge) meanings() map[string]row {
+	now := time.Now().Unix()
+	good := f.token(f.claims())
+	return map[string]row{
 		// issuer
 		"another issuer":          {f.token(f.with("iss", "https://evil.example")), reasonIssuer},
 		"the issuer with a slash": {f.token(f.with("iss", f.URL+"/")), reasonIssuer},
