@@ -39,6 +39,14 @@ type config struct {
 	KeepEvents        int           `env:"COCKPIT_KEEP_EVENTS_DAYS" envDefault:"0" doc:"days for which ClickHouse keeps events; 0: for ever"`
 	KeepQuarters      int           `env:"COCKPIT_KEEP_QUARTERS_DAYS" envDefault:"0" doc:"days for which ClickHouse keeps rollups by quarter of an hour; 0: for ever"`
 	KeepDays          int           `env:"COCKPIT_KEEP_DAYS_DAYS" envDefault:"0" doc:"days for which ClickHouse keeps rollups by day; 0: for ever"`
+	KeysFile          string        `env:"COCKPIT_KEYS_FILE" doc:"the program's own keys (cockpit secrets init); empty: dev makes one in its data directory"`
+	PublicURL         string        `env:"COCKPIT_PUBLIC_URL" doc:"where browsers reach the cockpit, https://host; empty: dev takes its own address"`
+	Issuer            string        `env:"COCKPIT_ISSUER" doc:"the OpenID provider that people sign in at; empty: dev runs its own"`
+	ClientID          string        `env:"COCKPIT_CLIENT_ID" doc:"the cockpit's application at the issuer"`
+	ClientSecret      string        `env:"COCKPIT_CLIENT_SECRET" doc:"its secret; empty: a public client, and opaque tokens are refused" secret:"whole"`
+	ClientSecretFile  string        `env:"COCKPIT_CLIENT_SECRET_FILE" doc:"a file with the secret, instead"`
+	ProjectID         string        `env:"COCKPIT_PROJECT_ID" doc:"the issuer's project whose roles count; must be in a token's audience"`
+	Organization      string        `env:"COCKPIT_PLATFORM_ORGANIZATION" doc:"the issuer's organization whose super admins are the platform's; empty: there are none"`
 	LogLevel          string        `env:"COCKPIT_LOG_LEVEL" envDefault:"info" doc:"debug, info, warn or error"`
 	LogFormat         string        `env:"COCKPIT_LOG_FORMAT" envDefault:"text" doc:"text or json"`
 
@@ -62,6 +70,7 @@ func loadConfig() (*config, error) {
 		check(value == "" || err == nil && u.Scheme != "" && u.Host != "", "%s is no URL", name)
 	}
 	c.secureKafka(check)
+	c.checkSignin(check)
 	check(c.Partitions >= 1 && c.Partitions <= 10_000, "COCKPIT_PARTITIONS is %d, and must be 1 to 10000", c.Partitions)
 	check(c.Window >= time.Hour, "COCKPIT_WINDOW is %v, and must be at least 1h", c.Window)
 	check(c.TooEarly >= 0, "COCKPIT_TOO_EARLY is %v, and must not be negative", c.TooEarly)

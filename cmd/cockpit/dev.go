@@ -70,7 +70,11 @@ func (d *dev) run(ctx context.Context) (err error) {
 	if os.Getenv("COCKPIT_LISTEN") == "" {
 		d.cfg.Listen = d.address()
 	}
+	if err := d.keysFile(); err != nil {
+		return errors.Join(err, d.stopStores())
+	}
 	d.program = newProgram(d.cfg, modules, d.cfg.logger())
+	d.program.dev = true
 	running, cancel := context.WithCancel(ctx)
 	defer cancel()
 	var keepers sync.WaitGroup
@@ -251,6 +255,9 @@ func (d *dev) live(ctx context.Context) error {
 		return err
 	}
 	d.endpoints = endpoints{API: "http://" + d.cfg.Listen, Kafka: d.cfg.KafkaBrokers[0], Postgres: d.cfg.PostgresURL, ClickHouse: d.cfg.ClickHouseURL, ServiceKey: text}
+	if own := d.program.own; own != nil {
+		d.endpoints.Issuer, d.endpoints.IssuerSecret = d.program.cfg.Issuer, own.ServiceSecret()
+	}
 	if err := d.endpoints.write(d.data); err != nil {
 		return err
 	}

@@ -23,6 +23,7 @@ const drainTimeout = 15 * time.Second
 type server struct {
 	p        *program
 	http     *http.Server
+	mux      *http.ServeMux
 	listener net.Listener
 	modules  atomic.Pointer[gin.Engine]
 	stopped  chan struct{}
@@ -35,8 +36,8 @@ func (p *program) listen() (*server, string, error) {
 		return nil, "", fmt.Errorf("listen on %s (COCKPIT_LISTEN): %w", p.cfg.Listen, err)
 	}
 	p.cfg.Listen = l.Addr().String()
-	s := &server{p: p, listener: l, stopped: make(chan struct{})}
 	mux := http.NewServeMux()
+	s := &server{p: p, mux: mux, listener: l, stopped: make(chan struct{})}
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
 	mux.HandleFunc("GET /readyz", s.ready)
 	mux.Handle("GET /metrics", promhttp.HandlerFor(p.metrics(), promhttp.HandlerOpts{}))

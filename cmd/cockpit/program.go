@@ -12,6 +12,7 @@ import (
 
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 	"github.com/alchemi/cockpit/alerts"
+	"github.com/alchemi/cockpit/control/issuer"
 	"github.com/alchemi/cockpit/control/keys"
 	"github.com/alchemi/cockpit/ingest/collector"
 	"github.com/alchemi/cockpit/ingest/identity"
@@ -41,7 +42,10 @@ type program struct {
 	modules  []string
 	log      *slog.Logger
 	pool     *pgxpool.Pool
-	producer *kgo.Client // acks all, to the partitions that we name
+	platform *pgxpool.Pool  // of the API, across accounts
+	own      *issuer.Issuer // dev's own; nil: another one
+	dev      bool           // run one where none is set
+	producer *kgo.Client    // acks all, to the partitions that we name
 	stats    worker.Stats
 	collect  *collector.Collector
 	dispatch *alerts.Dispatcher
@@ -198,6 +202,9 @@ func (p *program) close() {
 	if p.ch != nil {
 		_ = p.ch.Close()
 	}
+	if p.platform != nil {
+		p.platform.Close()
+	}
 	p.producer.Close()
 	p.pool.Close()
 }
@@ -207,6 +214,11 @@ func (p *program) start(ctx context.Context, g *errgroup.Group, server *server) 
 	if p.has("ingest") {
 		p.collect = collector.New(collector.Config{Producer: p.producer, Authenticate: keys.NewStore(p.pool), Log: p.log})
 		server.mount(p.collect)
+	}
+	if p.has("api") {
+		if err := p.startSignin(ctx, g, server); err != nil {
+			return err
+		}
 	}
 	if p.has("metering") {
 		if err := p.startMetering(ctx, g); err != nil {

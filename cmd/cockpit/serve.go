@@ -28,6 +28,9 @@ func serveCommand() *cobra.Command {
 						errs = append(errs, usageError{fmt.Errorf("%s is not set, and serve runs no store of its own (dev does)", name)})
 					}
 				}
+				if slices.Contains(chosen, "api") {
+					errs = append(errs, cfg.lacksSignin()...)
+				}
 			}
 			if err := errors.Join(errs...); err != nil {
 				return err

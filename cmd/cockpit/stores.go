@@ -15,11 +15,13 @@ import (
 
 // endpoints is how to reach a running `cockpit dev`; it is kept in endpoints.json.
 type endpoints struct {
-	API        string `json:"api"`
-	Kafka      string `json:"kafka"`
-	Postgres   string `json:"postgres"`
-	ClickHouse string `json:"clickhouse"`
-	ServiceKey string `json:"service_key"`
+	API          string `json:"api"`
+	Kafka        string `json:"kafka"`
+	Postgres     string `json:"postgres"`
+	ClickHouse   string `json:"clickhouse"`
+	ServiceKey   string `json:"service_key"`
+	Issuer       string `json:"issuer,omitempty"`        // dev's own
+	IssuerSecret string `json:"issuer_secret,omitempty"` // gets a token for anybody
 }
 
 const endpointsFile = "endpoints.json"

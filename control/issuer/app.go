@@ -31,7 +31,7 @@ func (a app) RedirectURIGlobs() []string           { return a.globs }
 func (a app) PostLogoutRedirectURIGlobs() []string { return a.globs }
 func (a app) ResponseTypes() []oidc.ResponseType   { return []oidc.ResponseType{oidc.ResponseTypeCode} }
 func (a app) LoginURL(id string) string            { return a.pick + "?id=" + id }
-func (a app) IDTokenLifetime() time.Duration       { return accessFor }
+func (a app) IDTokenLifetime() time.Duration       { return time.Hour }
 func (a app) DevMode() bool                        { return true } // http redirects
 func (a app) IDTokenUserinfoClaimsAssertion() bool { return false }
 func (a app) ClockSkew() time.Duration             { return 0 }

@@ -80,7 +80,7 @@ func (s *storage) SetIntrospectionFromToken(ctx context.Context, answer *oidc.In
 	}
 	answer.Subject, answer.ClientID, answer.Scope, answer.TokenType, answer.JWTID = subject, g.Client, g.Scopes, oidc.BearerToken, token
 	answer.Issuer, answer.Audience, answer.Expiration = s.cfg.URL, g.GetAudience(), oidc.FromTime(g.Until)
-	answer.IssuedAt = oidc.FromTime(g.Until.Add(-accessFor))
+	answer.IssuedAt = oidc.FromTime(g.Until.Add(-s.cfg.TokensFor))
 	answer.Name, answer.Email, answer.Username = p.name, p.email, p.email
 	answer.Claims = p.private()
 	return nil

@@ -25,6 +25,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/alchemi/cockpit/control/secrets"
 	jose "github.com/go-jose/go-jose/v4"
@@ -46,6 +47,7 @@ type Config struct {
 	PublicURL string // the cockpit's
 	Keys      *secrets.Keys
 	Pool      *pgxpool.Pool // cockpit_platform's
+	TokensFor time.Duration // how long access tokens are good; default 1 h
 }
 
 // Issuer is an OpenID provider.
@@ -60,6 +62,9 @@ func New(cfg Config) (*Issuer, error) {
 	at, err := url.Parse(cfg.URL)
 	if err != nil {
 		return nil, fmt.Errorf("issuer: %w", err)
+	}
+	if cfg.TokensFor == 0 {
+		cfg.TokensFor = time.Hour
 	}
 	signing, err := privateKey(cfg.Keys, "signing")
 	if err != nil {

@@ -18,7 +18,6 @@ import (
 )
 
 const (
-	accessFor   = time.Hour
 	refreshFor  = 30 * 24 * time.Hour
 	attemptFor  = 10 * time.Minute
 	attemptsMax = 1000
@@ -163,7 +162,7 @@ func (s *storage) CreateAccessToken(_ context.Context, r op.TokenRequest) (strin
 	if assertion, ok := r.(*oidc.JWTTokenRequest); ok { // it names whom the assertion was for, which is us
 		assertion.Audience = []string{ProjectID}
 	}
-	g := grant{ID: rand.Text(), Client: clientOf(r), Scopes: r.GetScopes(), Until: time.Now().Add(accessFor).Truncate(time.Second)}
+	g := grant{ID: rand.Text(), Client: clientOf(r), Scopes: r.GetScopes(), Until: time.Now().Add(s.cfg.TokensFor).Truncate(time.Second)}
 	text, err := json.Marshal(g)
 	return base64.RawURLEncoding.EncodeToString(text), g.Until, err
 }

@@ -168,9 +168,9 @@ func (s *Service) enter(r *http.Request, a attempt, code string) (string, error)
 	if err != nil {
 		return "", err
 	}
-	_, err = s.pool.Exec(ctx, `INSERT INTO sessions (hash, person_id, sid, roles, tokens, user_agent, address, refresh_at, expires_at)
-		VALUES ($1, $2, nullif($3, ''), $4, $5, $6, $7, $8, now() + $9::interval)`, hash[:], p.id, clean(got.IDTokenClaims.SessionID), nonNil(said.roles), sealed,
-		clean(r.UserAgent()), address(r), s.refreshAt(t), s.cfg.Absolute)
+	_, err = s.pool.Exec(ctx, `INSERT INTO sessions (hash, person_id, sid, roles, tokens, user_agent, address, refresh_at, idle, expires_at)
+		VALUES ($1, $2, nullif($3, ''), $4, $5, $6, $7, $8, $9, now() + $10::interval)`, hash[:], p.id, clean(got.IDTokenClaims.SessionID), nonNil(said.roles), sealed,
+		clean(r.UserAgent()), address(r), s.refreshAt(t), s.cfg.Idle, s.cfg.Absolute)
 	if err != nil {
 		return "", databaseAway(fmt.Errorf("begin a session: %w", err))
 	}

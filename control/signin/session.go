@@ -12,7 +12,7 @@ import (
 
 	"github.com/alchemi/cockpit/control/access"
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/jackc/pgx/v5/pgconn"
 )
 
 // csrfHeader carries what GET /auth/session gave.
@@ -50,8 +50,7 @@ func (s *Service) lookSession(ctx context.Context, hash [32]byte) (who *access.P
 	var unseen bool
 	err = s.pool.QueryRow(ctx, `SELECT `+gathered(`s.roles`)+`, p.issuer, p.subject, s.id, s.roles, s.refresh_at <= now(), s.seen_at < now() - interval '1 minute'
 		FROM sessions s JOIN people p ON p.id = s.person_id
-		WHERE s.hash = $1 AND s.ended_at IS NULL AND s.expires_at > now() AND s.seen_at > now() - $2::interval AND p.issuer = $3`,
-		hash[:], s.cfg.Idle, s.cfg.Issuer).Scan(append(p.fields(), &p.issuer, &p.subject, &session, &roles, &due, &unseen)...)
+		WHERE s.hash = $1 AND p.issuer = $2 AND `+open, hash[:], s.cfg.Issuer).Scan(append(p.fields(), &p.issuer, &p.subject, &session, &roles, &due, &unseen)...)
 	if isNone(err) {
 		return nil, false, refused(reasonSession)
 	}
@@ -125,32 +124,28 @@ type Session struct {
 	ExpiresAt time.Time // at the latest
 }
 
-// Sessions lists and ends sessions of people.
-type Sessions struct {
-	pool *pgxpool.Pool
-	idle time.Duration
+// open is what holds of a session that has not ended.
+const open = `ended_at IS NULL AND expires_at > now() AND seen_at > now() - idle`
+
+// querier is a transaction, or a pool of cockpit_platform.
+type querier interface {
+	Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)
+	Exec(ctx context.Context, sql string, args ...any) (pgconn.CommandTag, error)
 }
 
-// Sessions are those of the service.
-func (s *Service) Sessions() *Sessions { return &Sessions{s.pool, s.cfg.Idle} }
-
-// open is what holds of a session that has not ended; its parameter is how long one may be idle.
-const open = `ended_at IS NULL AND expires_at > now() AND seen_at > now() - $1::interval`
-
-// List gives a person's open sessions, the newest first.
-func (s *Sessions) List(ctx context.Context, person int64) ([]Session, error) {
-	rows, err := s.pool.Query(ctx, `SELECT id, user_agent, address, created_at, seen_at, least(expires_at, seen_at + $1::interval)
-		FROM sessions WHERE person_id = $2 AND `+open+` ORDER BY id DESC`, s.idle, person)
+// Sessions are a person's open ones, the newest first.
+func Sessions(ctx context.Context, q querier, person int64) ([]Session, error) {
+	rows, err := q.Query(ctx, `SELECT id, user_agent, address, created_at, seen_at, least(expires_at, seen_at + idle)
+		FROM sessions WHERE person_id = $1 AND `+open+` ORDER BY id DESC`, person)
 	if err != nil {
 		return nil, fmt.Errorf("list sessions: %w", err)
 	}
 	return pgx.CollectRows(rows, pgx.RowToStructByPos[Session])
 }
 
-// Revoke ends a session of a person, from the next request on; false if the person has no such open session. tx may be the
-// transaction that also writes it to the audit log.
-func (s *Sessions) Revoke(ctx context.Context, tx pgx.Tx, person, session int64) (bool, error) {
-	tag, err := tx.Exec(ctx, `UPDATE sessions SET ended_at = now(), tokens = '' WHERE id = $3 AND person_id = $2 AND `+open, s.idle, person, session)
+// Revoke ends a session of a person, from the next request on; false if the person has no such open session.
+func Revoke(ctx context.Context, q querier, person, session int64) (bool, error) {
+	tag, err := q.Exec(ctx, `UPDATE sessions SET ended_at = now(), tokens = '' WHERE id = $2 AND person_id = $1 AND `+open, person, session)
 	if err != nil {
 		return false, fmt.Errorf("revoke a session: %w", err)
 	}

@@ -104,7 +104,6 @@ func (f *forge) signatures() map[string]row {
 
 // payloads are signed, and no claims.
 func (f *forge) payloads() map[string]row {
-	now := time.Now().Unix()
 	roles := "urn:zitadel:iam:org:project:" + project + ":roles"
 	return map[string]row{
 		"payload null":             {f.token("null"), reasonPayload},

@@ -2,8 +2,8 @@
 
 -- Sessions of browsers. hash: the SHA-256 of the id that the browser holds. sid: the issuer's session, for back-channel
 -- log-out. roles: what the issuer said last, role to organizations. tokens: sealed by the program's keys. refresh_at: when
--- the issuer is to be asked again; who asks moves it on first. A session ends at expires_at, when it was idle for too long,
--- or at ended_at.
+-- the issuer is to be asked again; who asks moves it on first. A session ends at expires_at, when it was not
+-- seen for as long as idle, or at ended_at.
 CREATE TABLE sessions (
   id          bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
   hash        bytea NOT NULL UNIQUE CHECK (length(hash) = 32),
@@ -16,6 +16,7 @@ CREATE TABLE sessions (
   created_at  timestamptz NOT NULL DEFAULT now(),
   seen_at     timestamptz NOT NULL DEFAULT now(),
   refresh_at  timestamptz NOT NULL,
+  idle        interval NOT NULL,
   expires_at  timestamptz NOT NULL,
   ended_at    timestamptz
 );
