@@ -47,6 +47,8 @@ type config struct {
 	ClientSecretFile  string        `env:"COCKPIT_CLIENT_SECRET_FILE" doc:"a file with the secret, instead"`
 	ProjectID         string        `env:"COCKPIT_PROJECT_ID" doc:"the issuer's project whose roles count; must be in a token's audience"`
 	Organization      string        `env:"COCKPIT_PLATFORM_ORGANIZATION" doc:"the issuer's organization whose super admins are the platform's; empty: there are none"`
+	Requests          int           `env:"COCKPIT_API_REQUESTS" envDefault:"50" doc:"requests a second that one caller of the API may make, twice that at once; 0: no limit"`
+	Origins           []string      `env:"COCKPIT_API_ORIGINS" doc:"origins of pages elsewhere that may call the API (https://host), besides those of registered clients"`
 	LogLevel          string        `env:"COCKPIT_LOG_LEVEL" envDefault:"info" doc:"debug, info, warn or error"`
 	LogFormat         string        `env:"COCKPIT_LOG_FORMAT" envDefault:"text" doc:"text or json"`
 
@@ -77,6 +79,7 @@ func loadConfig() (*config, error) {
 	check(c.BatchEvents >= 1 && c.BatchEvents <= 1<<20, "COCKPIT_BATCH_EVENTS is %d, and must be 1 to %d", c.BatchEvents, 1<<20)
 	check(c.WindowEvents >= 1, "COCKPIT_WINDOW_EVENTS is %d, and must be at least 1", c.WindowEvents)
 	check(c.KeepEvents >= 0 && c.KeepQuarters >= 0 && c.KeepDays >= 0, "COCKPIT_KEEP_…_DAYS must not be negative")
+	check(c.Requests >= 0, "COCKPIT_API_REQUESTS must not be negative")
 	check(c.Refresh >= 10*time.Millisecond, "COCKPIT_DIRECTORY_REFRESH is %v, and must be at least 10ms", c.Refresh)
 	var level slog.Level
 	check(level.UnmarshalText([]byte(c.LogLevel)) == nil, "COCKPIT_LOG_LEVEL is %q, and must be debug, info, warn or error", c.LogLevel)

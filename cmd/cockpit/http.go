@@ -9,8 +9,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/alchemi/cockpit/ingest/collector"
-	"github.com/gin-gonic/gin"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
@@ -25,7 +23,7 @@ type server struct {
 	http     *http.Server
 	mux      *http.ServeMux
 	listener net.Listener
-	modules  atomic.Pointer[gin.Engine]
+	modules  atomic.Pointer[http.Handler]
 	stopped  chan struct{}
 }
 
@@ -43,7 +41,7 @@ func (p *program) listen() (*server, string, error) {
 	mux.Handle("GET /metrics", promhttp.HandlerFor(p.metrics(), promhttp.HandlerOpts{}))
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		if m := s.modules.Load(); m != nil {
-			m.ServeHTTP(w, r)
+			(*m).ServeHTTP(w, r)
 			return
 		}
 		w.Header().Set("Retry-After", "1")
@@ -91,14 +89,6 @@ func (s *server) ready(w http.ResponseWriter, r *http.Request) {
 	fmt.Fprintln(w, "ready")
 }
 
-func (s *server) mount(c *collector.Collector) {
-	gin.SetMode(gin.ReleaseMode)
-	e := gin.New()
-	e.Use(gin.Recovery())
-	c.Register(e)
-	s.modules.Store(e)
-}
-
 // serve answers until ctx ends, and then finishes what was begun.
 func (s *server) serve(ctx context.Context) error {
 	defer close(s.stopped)
@@ -123,7 +113,7 @@ func (s *server) drained(context.Context) error {
 // metrics are the program's, each with its meaning as help.
 func (p *program) metrics() *prometheus.Registry {
 	r := prometheus.NewRegistry()
-	r.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	r.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), p.requests)
 	for _, m := range []struct {
 		name, help string
 		value      func() int64

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"net/http"
 	"os"
 	"runtime/debug"
 	"slices"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 	"github.com/alchemi/cockpit/alerts"
+	"github.com/alchemi/cockpit/control/api"
 	"github.com/alchemi/cockpit/control/issuer"
 	"github.com/alchemi/cockpit/control/keys"
 	"github.com/alchemi/cockpit/ingest/collector"
@@ -24,7 +26,9 @@ import (
 	"github.com/alchemi/cockpit/rollups"
 	"github.com/alchemi/cockpit/schemas/clickhouse"
 	"github.com/alchemi/cockpit/schemas/postgres"
+	"github.com/gin-gonic/gin"
 	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"golang.org/x/sync/errgroup"
@@ -42,7 +46,8 @@ type program struct {
 	modules  []string
 	log      *slog.Logger
 	pool     *pgxpool.Pool
-	platform *pgxpool.Pool  // of the API, across accounts
+	stores   api.Stores // of the API
+	requests *prometheus.HistogramVec
 	own      *issuer.Issuer // dev's own; nil: another one
 	dev      bool           // run one where none is set
 	producer *kgo.Client    // acks all, to the partitions that we name
@@ -63,7 +68,7 @@ func newProgram(cfg *config, modules []string, log *slog.Logger) *program {
 	if slices.Equal(modules, []string{"rollups"}) && os.Getenv("GOMEMLIMIT") == "" {
 		debug.SetMemoryLimit(rollupsMemory)
 	}
-	p := &program{cfg: cfg, modules: modules, log: log}
+	p := &program{cfg: cfg, modules: modules, log: log, requests: newRequests()}
 	p.lack("starting")
 	return p
 }
@@ -202,8 +207,10 @@ func (p *program) close() {
 	if p.ch != nil {
 		_ = p.ch.Close()
 	}
-	if p.platform != nil {
-		p.platform.Close()
+	for _, pool := range []*pgxpool.Pool{p.stores.App, p.stores.Platform} {
+		if pool != nil {
+			pool.Close()
+		}
 	}
 	p.producer.Close()
 	p.pool.Close()
@@ -211,14 +218,8 @@ func (p *program) close() {
 
 // start runs the modules in g.
 func (p *program) start(ctx context.Context, g *errgroup.Group, server *server) error {
-	if p.has("ingest") {
-		p.collect = collector.New(collector.Config{Producer: p.producer, Authenticate: keys.NewStore(p.pool), Log: p.log})
-		server.mount(p.collect)
-	}
-	if p.has("api") {
-		if err := p.startSignin(ctx, g, server); err != nil {
-			return err
-		}
+	if err := p.startRoutes(ctx, g, server); err != nil {
+		return err
 	}
 	if p.has("metering") {
 		if err := p.startMetering(ctx, g); err != nil {
@@ -233,6 +234,27 @@ func (p *program) start(ctx context.Context, g *errgroup.Group, server *server) 
 		p.dispatch = alerts.NewDispatcher(p.pool, p.producer, p.log)
 		g.Go(func() error { return p.dispatch.Run(ctx) })
 	}
+	return nil
+}
+
+// startRoutes serves what the modules have to say over HTTP.
+func (p *program) startRoutes(ctx context.Context, g *errgroup.Group, server *server) error {
+	gin.SetMode(gin.ReleaseMode)
+	routes := gin.New()
+	routes.Use(gin.Recovery())
+	handler := http.Handler(routes)
+	if p.has("api") {
+		a, err := p.startAPI(ctx, g, server)
+		if err != nil {
+			return err
+		}
+		routes, handler = a.Engine(), a.Handler()
+	}
+	if p.has("ingest") {
+		p.collect = collector.New(collector.Config{Producer: p.producer, Authenticate: keys.NewStore(p.pool), Log: p.log})
+		p.collect.Register(routes)
+	}
+	server.modules.Store(&handler)
 	return nil
 }
 

@@ -14,7 +14,6 @@ import (
 	"github.com/alchemi/cockpit/control/keys"
 	"github.com/alchemi/cockpit/control/secrets"
 	"github.com/alchemi/cockpit/control/signin"
-	"github.com/alchemi/cockpit/schemas/postgres"
 	"golang.org/x/sync/errgroup"
 )
 
@@ -70,32 +69,24 @@ func (d *dev) keysFile() error {
 }
 
 // startSignin serves /auth/, and dev's own issuer where no other one is set.
-func (p *program) startSignin(ctx context.Context, g *errgroup.Group, server *server) error {
-	own, err := secrets.Load(p.cfg.KeysFile)
-	if err != nil {
-		return fmt.Errorf("COCKPIT_KEYS_FILE: %w", err)
-	}
-	if p.platform, err = postgres.Open(ctx, p.cfg.PostgresURL, postgres.RolePlatform); err != nil {
-		return err
-	}
+func (p *program) startSignin(ctx context.Context, g *errgroup.Group, server *server, own *secrets.Keys) (s *signin.Service, err error) {
 	if p.cfg.PublicURL == "" {
 		p.cfg.PublicURL = "http://" + local(p.cfg.Listen)
 	}
 	if p.dev && p.cfg.Issuer == "" {
 		p.cfg.Issuer = "http://" + local(p.cfg.Listen) + issuerPath
-		if p.own, err = issuer.New(issuer.Config{URL: p.cfg.Issuer, PublicURL: p.cfg.PublicURL, Keys: own, Pool: p.platform}); err != nil {
-			return err
+		if p.own, err = issuer.New(issuer.Config{URL: p.cfg.Issuer, PublicURL: p.cfg.PublicURL, Keys: own, Pool: p.stores.Platform}); err != nil {
+			return nil, err
 		}
 		p.cfg.ClientID, p.cfg.ClientSecret, p.cfg.ProjectID, p.cfg.Organization = issuer.ClientID, p.own.ClientSecret(), issuer.ProjectID, issuer.Organization
 		server.mux.Handle(issuerPath+"/", p.own)
 	}
-	s, err := signin.New(p.cfg.signin(), p.platform, own, keys.NewStore(p.pool))
-	if err != nil {
-		return err
+	if s, err = signin.New(p.cfg.signin(), p.stores.Platform, own, keys.NewStore(p.pool)); err != nil {
+		return nil, err
 	}
 	server.mux.Handle("/auth/", s.Handler())
 	g.Go(func() error { return s.Run(ctx) })
-	return nil
+	return s, nil
 }
 
 // local is how this machine reaches an address that it listens on.

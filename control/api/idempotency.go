@@ -26,8 +26,8 @@ type idempotent interface{ idempotencyKey() string }
 
 // Cipher keeps stored answers unreadable in the database: some have secrets that are shown once.
 type Cipher interface {
-	Encrypt(plaintext, associated []byte) ([]byte, error)
-	Decrypt(ciphertext, associated []byte) ([]byte, error)
+	Seal(text []byte, about string) ([]byte, error)
+	Open(sealed []byte, about string) ([]byte, error)
 }
 
 // once runs f unless the same request was answered before, whose answer it returns then. A request that runs at the same
@@ -41,7 +41,6 @@ func once[O any](ctx context.Context, c *Call, key string, input any, f func() (
 		return nil, err
 	}
 	caller := c.caller()
-	associated := []byte(caller + "\n" + key)
 	_, err = c.Tx.Exec(ctx, `DELETE FROM idempotency_keys WHERE caller = $1 AND key = $2 AND created_at < $3`, caller, key, c.Now.Add(-idempotencyKept))
 	if err != nil {
 		return nil, err
@@ -52,7 +51,7 @@ func once[O any](ctx context.Context, c *Call, key string, input any, f func() (
 		return nil, err
 	}
 	if tag.RowsAffected() == 0 {
-		return answered[O](ctx, c, caller, key, hash, associated)
+		return answered[O](ctx, c, caller, key, hash)
 	}
 	out, err := f()
 	if err != nil {
@@ -62,7 +61,7 @@ func once[O any](ctx context.Context, c *Call, key string, input any, f func() (
 	if err != nil {
 		return nil, err
 	}
-	sealed, err := c.api.cfg.Cipher.Encrypt(text, associated)
+	sealed, err := c.api.cfg.Cipher.Seal(text, about(caller, key))
 	if err != nil {
 		return nil, err
 	}
@@ -71,7 +70,7 @@ func once[O any](ctx context.Context, c *Call, key string, input any, f func() (
 }
 
 // answered is the answer of before.
-func answered[O any](ctx context.Context, c *Call, caller, key string, hash, associated []byte) (*O, error) {
+func answered[O any](ctx context.Context, c *Call, caller, key string, hash []byte) (*O, error) {
 	var before, sealed []byte
 	err := c.Tx.QueryRow(ctx, `SELECT request_hash, answer FROM idempotency_keys WHERE caller = $1 AND key = $2`, caller, key).Scan(&before, &sealed)
 	if errors.Is(err, pgx.ErrNoRows) || err == nil && string(before) != string(hash) {
@@ -80,7 +79,7 @@ func answered[O any](ctx context.Context, c *Call, caller, key string, hash, ass
 	if err != nil {
 		return nil, err
 	}
-	text, err := c.api.cfg.Cipher.Decrypt(sealed, associated)
+	text, err := c.api.cfg.Cipher.Open(sealed, about(caller, key))
 	if err != nil {
 		return nil, fmt.Errorf("the answer kept for an Idempotency-Key: %w", err)
 	}
@@ -91,6 +90,9 @@ func answered[O any](ctx context.Context, c *Call, caller, key string, hash, ass
 	c.repeated = true
 	return out, nil
 }
+
+// about binds a sealed answer to the request that it answers.
+func about(caller, key string) string { return "answer of " + caller + "\n" + key }
 
 // hash tells one request from another: the operation, the path and query, and the input as it was understood.
 func (c *Call) hash(input any) ([]byte, error) {

@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -21,13 +22,11 @@ import (
 	"github.com/alchemi/cockpit/control/api"
 	"github.com/alchemi/cockpit/control/audit"
 	"github.com/alchemi/cockpit/control/directory"
+	"github.com/alchemi/cockpit/control/secrets"
 	"github.com/alchemi/cockpit/deploy"
 	"github.com/alchemi/cockpit/internal/testkit"
 	"github.com/alchemi/cockpit/schemas/postgres"
 	"github.com/jackc/pgx/v5/pgxpool"
-	"github.com/tink-crypto/tink-go/v2/aead"
-	"github.com/tink-crypto/tink-go/v2/keyset"
-	"github.com/tink-crypto/tink-go/v2/tink"
 )
 
 // Server is a running API.
@@ -81,7 +80,7 @@ func New(t testing.TB, o Options) *Server {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.API = control.New(api.Config{Stores: s.Stores, Authenticator: &callers{s}, Audit: audit.NewLog(bytes.Repeat([]byte{7}, 32)), Cipher: cipher(t),
+	s.API = control.New(api.Config{Stores: s.Stores, Authenticator: &callers{s}, Audit: audit.NewLog(bytes.Repeat([]byte{7}, 32)), Cipher: keys(t),
 		Log: slog.New(slog.NewTextHandler(&locked{w: s.Logs}, nil)), Now: s.Now, Version: "test", RequestsPerSecond: o.RequestsPerSecond, Origins: o.Origins})
 	server := httptest.NewServer(s.API.Handler())
 	t.Cleanup(server.Close)
@@ -107,17 +106,17 @@ func (l *locked) Write(b []byte) (int, error) {
 	return l.w.Write(b)
 }
 
-func cipher(t testing.TB) tink.AEAD {
+func keys(t testing.TB) *secrets.Keys {
 	t.Helper()
-	handle, err := keyset.NewHandle(aead.AES256GCMKeyTemplate())
+	file := filepath.Join(t.TempDir(), "keys.json")
+	if err := secrets.Create(file); err != nil {
+		t.Fatal(err)
+	}
+	k, err := secrets.Load(file)
 	if err != nil {
 		t.Fatal(err)
 	}
-	a, err := aead.New(handle)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return a
+	return k
 }
 
 // Response is an answer, read.

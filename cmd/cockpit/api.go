@@ -1,0 +1,73 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/alchemi/cockpit/control"
+	"github.com/alchemi/cockpit/control/access"
+	"github.com/alchemi/cockpit/control/api"
+	"github.com/alchemi/cockpit/control/audit"
+	"github.com/alchemi/cockpit/control/secrets"
+	"github.com/alchemi/cockpit/control/signin"
+	"github.com/alchemi/cockpit/schemas/postgres"
+	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/sync/errgroup"
+)
+
+// startAPI opens the API's stores, and starts it with signing in.
+func (p *program) startAPI(ctx context.Context, g *errgroup.Group, server *server) (*api.API, error) {
+	own, err := secrets.Load(p.cfg.KeysFile)
+	if err != nil {
+		return nil, fmt.Errorf("COCKPIT_KEYS_FILE: %w", err)
+	}
+	if p.stores.App, err = postgres.Open(ctx, p.cfg.PostgresURL, postgres.RoleApp); err != nil {
+		return nil, err
+	}
+	if p.stores.Platform, err = postgres.Open(ctx, p.cfg.PostgresURL, postgres.RolePlatform); err != nil {
+		return nil, err
+	}
+	people, err := p.startSignin(ctx, g, server, own)
+	if err != nil {
+		return nil, err
+	}
+	a := control.New(api.Config{Stores: p.stores, Authenticator: callers{people}, Audit: audit.NewLog(own.Derive("audit mac", auditKeyLen)), Cipher: own, Log: p.log,
+		Now: time.Now, Version: apiVersion, RequestsPerSecond: p.cfg.Requests, Origins: p.cfg.Origins, Observe: p.observe})
+	g.Go(func() error { return a.Run(ctx) })
+	return a, nil
+}
+
+const auditKeyLen = 32
+
+// observe counts a request of the API.
+func (p *program) observe(operation string, status int, took time.Duration) {
+	p.requests.WithLabelValues(operation, strconv.Itoa(status)).Observe(took.Seconds())
+}
+
+func newRequests() *prometheus.HistogramVec {
+	return prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "cockpit_api_request_seconds", Help: "How long requests of the API took, by operation and status.",
+		Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 10}}, []string{"operation", "status"})
+}
+
+// callers says in the API's words why somebody is not recognized.
+type callers struct{ people *signin.Service }
+
+// Authenticate implements api.Authenticator.
+func (c callers) Authenticate(r *http.Request) (*access.Principal, error) {
+	who, err := c.people.Authenticate(r)
+	var e *signin.Error
+	if !errors.As(err, &e) {
+		return who, err
+	}
+	h := http.Header{}
+	e.Header(h)
+	problem := api.NewProblem(e.Status, e.Code, e.Reason)
+	for name := range h {
+		problem.With(name, h.Get(name))
+	}
+	return nil, problem
+}
