@@ -72,7 +72,7 @@ func (l *Log) Append(ctx context.Context, tx pgx.Tx, e *Entry) error {
 	if err := tx.QueryRow(ctx, `SELECT nextval(pg_get_serial_sequence('audit_entries', 'id'))`).Scan(&e.ID); err != nil {
 		return fmt.Errorf("number an audit entry: %w", err)
 	}
-	mac := l.mac(e, actor, changes)
+	mac := authenticate(l.key, e, actor, changes)
 	_, err = tx.Exec(ctx, `INSERT INTO audit_entries (id, account_id, section_id, at, actor, action, object_kind, object_id, object_name, changes, reason, request_id, address, mac)
 		OVERRIDING SYSTEM VALUE VALUES ($1, nullif($2, 0), nullif($3, 0), $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)`,
 		e.ID, e.Account, e.Section, e.At, actor, e.Action, e.Object.Kind, e.Object.ID, e.Object.Name, changes, e.Reason, e.RequestID, e.Address, mac)
@@ -82,11 +82,16 @@ func (l *Log) Append(ctx context.Context, tx pgx.Tx, e *Entry) error {
 	return nil
 }
 
-// mac authenticates an entry: HMAC-SHA256 over its canonical form.
-func (l *Log) mac(e *Entry, actor, changes []byte) []byte {
-	m := hmac.New(sha256.New, l.key)
+// authenticate is an entry's MAC: HMAC-SHA256 over its canonical form.
+func authenticate(key []byte, e *Entry, actor, changes []byte) []byte {
+	m := hmac.New(sha256.New, key)
 	m.Write(canonical(e, actor, changes))
 	return m.Sum(nil)
+}
+
+// authentic says whether the entry is as a holder of the key wrote it.
+func authentic(key []byte, e *stored) bool {
+	return hmac.Equal(e.mac, authenticate(key, &e.Entry, e.actor, e.changes))
 }
 
 // canonical is the form that MACs and seals are over: numbers of 8 bytes, big endian, then texts, each after its length.
