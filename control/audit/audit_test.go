@@ -26,11 +26,12 @@ type world struct {
 	log             *audit.Log
 	accounts        []int64 // 0 is the platform
 	n               int
+	now             time.Time // when verification takes place: not long after, however slow the machine
 }
 
 func newWorld(t testing.TB, accounts int) *world {
 	t.Helper()
-	w := &world{url: testkit.Database(t), accounts: []int64{0}}
+	w := &world{url: testkit.Database(t), accounts: []int64{0}, now: time.Now()}
 	w.owner, w.platform = testkit.Pool(t, w.url, "postgres"), testkit.Pool(t, w.url, postgres.RolePlatform)
 	w.keys = audit.Keys{MAC: bytes.Repeat([]byte{7}, 32), Head: ed25519.NewKeyFromSeed(bytes.Repeat([]byte{9}, 32))}
 	w.log = audit.NewLog(w.keys.MAC)
@@ -86,7 +87,7 @@ func (w *world) seal(t testing.TB) {
 
 // verifier notes what it finds.
 func (w *world) verifier(found *[]audit.Finding) *audit.Verifier {
-	return &audit.Verifier{MAC: w.keys.MAC, Head: w.keys.Head.Public().(ed25519.PublicKey), Now: time.Now, Found: func(f audit.Finding) { *found = append(*found, f) }}
+	return &audit.Verifier{MAC: w.keys.MAC, Head: w.keys.Head.Public().(ed25519.PublicKey), Now: func() time.Time { return w.now }, Found: func(f audit.Finding) { *found = append(*found, f) }}
 }
 
 func (w *world) verify(t testing.TB) ([]audit.Finding, audit.Checked) {
@@ -159,6 +160,22 @@ func TestABrokenChainIsLeftAlone(t *testing.T) {
 	found, c := w.verify(t)
 	if len(found) != 1 || found[0].What != audit.HeadForged || found[0].Account != "acc-0" || c.Sealed != 15 || c.Waiting != 3 {
 		t.Errorf("found %v, checked %+v", found, c)
+	}
+}
+
+// An entry that nobody seals shows after a minute, also when it was taken from the queue.
+func TestAnEntryThatIsNotSealedShows(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, 1)
+	w.write(t, 2)
+	if _, err := w.owner.Exec(t.Context(), `DELETE FROM audit_unsealed WHERE entry_id = (SELECT min(id) FROM audit_entries)`); err != nil {
+		t.Fatal(err)
+	}
+	w.seal(t)
+	w.green(t, 1, 1)
+	w.now = w.now.Add(2 * time.Minute)
+	if found, _ := w.verify(t); len(found) != 1 || found[0].What != audit.EntryUnsealed {
+		t.Errorf("found %v", found)
 	}
 }
 

@@ -137,6 +137,21 @@ func (v *Verifier) prepare(ctx context.Context, tx pgx.Tx) (err error) {
 	return tx.QueryRow(ctx, `SELECT count(*) FROM audit_seals WHERE `+v.only("chain")).Scan(&v.total)
 }
 
+// Heads are the newest heads of all chains, to be kept outside of the database.
+func Heads(ctx context.Context, pool *pgxpool.Pool) ([]Head, error) {
+	rows, err := pool.Query(ctx, `SELECT chain, seq, hash, signature, signed_at FROM audit_heads ORDER BY chain`)
+	if err != nil {
+		return nil, err
+	}
+	return pgx.CollectRows(rows, func(row pgx.CollectableRow) (Head, error) {
+		h, err := scanHead(row)
+		if err != nil {
+			return Head{}, err
+		}
+		return *h, nil
+	})
+}
+
 // keep takes in the heads that were kept outside, and were signed by the program.
 func (v *Verifier) keep() {
 	v.kept = map[int64][]Head{}
@@ -154,7 +169,7 @@ func (v *Verifier) keep() {
 	}
 }
 
-func scanHead(rows pgx.Rows) (*Head, error) {
+func scanHead(rows pgx.CollectableRow) (*Head, error) {
 	h, at := &Head{}, pgtype.Timestamptz{}
 	if err := rows.Scan(&h.Chain, &h.Seq, &h.Hash, &h.Signature, &at); err != nil {
 		return nil, err
