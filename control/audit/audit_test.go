@@ -3,7 +3,6 @@ package audit_test
 import (
 	"bytes"
 	"context"
-	"crypto/ed25519"
 	"fmt"
 	"log/slog"
 	"testing"
@@ -24,6 +23,7 @@ type world struct {
 	owner, platform *pgxpool.Pool
 	keys            audit.Keys
 	log             *audit.Log
+	macs, seeds     [][]byte
 	accounts        []int64 // 0 is the platform
 	n               int
 	now             time.Time // when verification takes place: not long after, however slow the machine
@@ -33,8 +33,7 @@ func newWorld(t testing.TB, accounts int) *world {
 	t.Helper()
 	w := &world{url: testkit.Database(t), accounts: []int64{0}, now: time.Now()}
 	w.owner, w.platform = testkit.Pool(t, w.url, "postgres"), testkit.Pool(t, w.url, postgres.RolePlatform)
-	w.keys = audit.Keys{MAC: bytes.Repeat([]byte{7}, 32), Head: ed25519.NewKeyFromSeed(bytes.Repeat([]byte{9}, 32))}
-	w.log = audit.NewLog(w.keys.MAC)
+	w.rotate(1)
 	for n := range accounts {
 		var id int64
 		if err := w.owner.QueryRow(t.Context(), `INSERT INTO accounts (key, name, time_zone) VALUES ($1, $1, 'UTC') RETURNING account_id`, fmt.Sprintf("acc-%d", n)).Scan(&id); err != nil {
@@ -43,6 +42,13 @@ func newWorld(t testing.TB, accounts int) *world {
 		w.accounts = append(w.accounts, id)
 	}
 	return w
+}
+
+// rotate makes keys that write from here on.
+func (w *world) rotate(n byte) {
+	w.macs = append([][]byte{bytes.Repeat([]byte{n}, 32)}, w.macs...)
+	w.seeds = append([][]byte{bytes.Repeat([]byte{n + 100}, 32)}, w.seeds...)
+	w.keys, w.log = audit.NewKeys(w.macs, w.seeds), audit.NewLog(w.macs[0])
 }
 
 func (w *world) sealer() *audit.Sealer {
@@ -87,7 +93,7 @@ func (w *world) seal(t testing.TB) {
 
 // verifier notes what it finds.
 func (w *world) verifier(found *[]audit.Finding) *audit.Verifier {
-	return &audit.Verifier{MAC: w.keys.MAC, Head: w.keys.Head.Public().(ed25519.PublicKey), Now: func() time.Time { return w.now }, Found: func(f audit.Finding) { *found = append(*found, f) }}
+	return &audit.Verifier{Keys: w.keys, Now: func() time.Time { return w.now }, Found: func(f audit.Finding) { *found = append(*found, f) }}
 }
 
 func (w *world) verify(t testing.TB) ([]audit.Finding, audit.Checked) {
@@ -121,6 +127,25 @@ func TestSealing(t *testing.T) {
 	w.green(t, 40, 9)
 	w.seal(t)
 	w.green(t, 49, 0)
+}
+
+// What was written and signed with older keys is genuine; without them, it is not.
+func TestKeysRotate(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, 1)
+	w.write(t, 4)
+	w.seal(t)
+	w.write(t, 4)
+	w.rotate(2)
+	w.green(t, 4, 4)
+	w.seal(t)
+	w.write(t, 4)
+	w.seal(t)
+	w.green(t, 12, 0)
+	w.keys = audit.NewKeys(w.macs[:1], w.seeds[:1])
+	if found, _ := w.verify(t); len(found) != 8 {
+		t.Errorf("found %v", found)
+	}
 }
 
 // An entry that commits after ones with higher ids is sealed as well.

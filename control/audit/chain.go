@@ -2,18 +2,45 @@ package audit
 
 import (
 	"crypto/ed25519"
+	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/binary"
+	"slices"
 	"time"
 )
 
-// Keys authenticate the log. Neither is in the database.
+// Keys authenticate the log. None is in the database. The first of each writes; what an older one wrote is still genuine.
 type Keys struct {
-	MAC  []byte             // of entries, 32 bytes
-	Head ed25519.PrivateKey // signs the newest seal of each chain
+	mac  [][]byte             // of entries
+	head []ed25519.PrivateKey // of the newest seal of each chain
 }
 
-func (k Keys) public() ed25519.PublicKey { return k.Head.Public().(ed25519.PublicKey) }
+// NewKeys makes keys of secrets of 32 bytes, the newest first: macs are those that entries are written with (NewLog).
+func NewKeys(macs, heads [][]byte) Keys {
+	k := Keys{mac: macs}
+	for _, seed := range heads {
+		k.head = append(k.head, ed25519.NewKeyFromSeed(seed))
+	}
+	return k
+}
+
+// authentic says whether the entry is as the program wrote it.
+func (k Keys) authentic(e *stored) bool {
+	return slices.ContainsFunc(k.mac, func(key []byte) bool { return hmac.Equal(e.mac, authenticate(key, &e.Entry, e.actor, e.changes)) })
+}
+
+// Genuine says whether the head was signed by the program.
+func (k Keys) Genuine(h *Head) bool {
+	return len(h.Hash) == sha256.Size && slices.ContainsFunc(k.head, func(key ed25519.PrivateKey) bool {
+		return ed25519.Verify(key.Public().(ed25519.PublicKey), h.text(), h.Signature)
+	})
+}
+
+// sign signs the head with the newest key.
+func (k Keys) sign(h *Head, at time.Time) {
+	h.SignedAt = at.UTC().Truncate(time.Microsecond) // as Postgres keeps it
+	h.Signature = ed25519.Sign(k.head[0], h.text())
+}
 
 // Head is the newest seal of a chain, signed: whoever keeps one can tell later that nothing below it was changed or cut off.
 type Head struct {
@@ -47,14 +74,4 @@ func (h *Head) text() []byte {
 		b = binary.BigEndian.AppendUint64(b, uint64(n))
 	}
 	return append(b, h.Hash...)
-}
-
-func (h *Head) sign(key ed25519.PrivateKey, at time.Time) {
-	h.SignedAt = at.UTC().Truncate(time.Microsecond) // as Postgres keeps it
-	h.Signature = ed25519.Sign(key, h.text())
-}
-
-// Genuine says whether the head was signed by the holder of the key.
-func (h *Head) Genuine(key ed25519.PublicKey) bool {
-	return len(h.Hash) == sha256.Size && ed25519.Verify(key, h.text(), h.Signature)
 }

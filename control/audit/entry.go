@@ -89,11 +89,6 @@ func authenticate(key []byte, e *Entry, actor, changes []byte) []byte {
 	return m.Sum(nil)
 }
 
-// authentic says whether the entry is as a holder of the key wrote it.
-func authentic(key []byte, e *stored) bool {
-	return hmac.Equal(e.mac, authenticate(key, &e.Entry, e.actor, e.changes))
-}
-
 // canonical is the form that MACs and seals are over: numbers of 8 bytes, big endian, then texts, each after its length.
 // actor and changes are the JSON that is stored.
 func canonical(e *Entry, actor, changes []byte) []byte {

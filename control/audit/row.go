@@ -1,8 +1,6 @@
 package audit
 
 import (
-	"encoding/json"
-	"fmt"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -61,22 +59,10 @@ func text(t pgtype.Text) string {
 func (s *stored) chain() int64 { return max(s.Account, 0) }
 
 // scan reads the entry that rows stands on.
-func scan(rows pgx.Rows) (*stored, error) {
+func scan(rows pgx.CollectableRow) (*stored, error) {
 	var r row
 	if err := rows.Scan(r.targets()...); err != nil {
 		return nil, err
 	}
 	return r.stored(), nil
-}
-
-// entry is the whole entry, with what its JSON says.
-func (s *stored) entry() (*Entry, error) {
-	e := s.Entry
-	if err := json.Unmarshal(s.actor, &e.Actor); err != nil {
-		return nil, fmt.Errorf("actor of audit entry %d: %w", e.ID, err)
-	}
-	if err := json.Unmarshal(s.changes, &e.Changes); err != nil {
-		return nil, fmt.Errorf("changes of audit entry %d: %w", e.ID, err)
-	}
-	return &e, nil
 }

@@ -165,7 +165,7 @@ func (s *Sealer) ends(ctx context.Context, tx pgx.Tx, chains []int64) (map[int64
 		switch {
 		case last == 0 && head.Seq == 0:
 			head.Hash = genesis(chain)
-		case last != head.Seq || !bytes.Equal(hash, head.Hash) || !head.Genuine(s.keys.public()):
+		case last != head.Seq || !bytes.Equal(hash, head.Hash) || !s.keys.Genuine(head):
 			s.broken[chain] = s.now()
 			s.log.Error("a chain of the audit log is not what was signed, and is not sealed any further; run `cockpit audit verify`", "chain", chain, "seq", head.Seq)
 			return nil
@@ -188,7 +188,7 @@ func (s *Sealer) link(ctx context.Context, tx pgx.Tx, b *batch) error {
 		if err != nil {
 			return fmt.Errorf("read an audit entry: %w", err)
 		}
-		if !authentic(s.keys.MAC, e) {
+		if !s.keys.authentic(e) {
 			// It is sealed all the same: what is in a chain can't be changed back, and verify names it.
 			s.log.Error("an audit entry was not written by this program, or changed since; run `cockpit audit verify`", "entry", e.ID)
 		}
@@ -208,7 +208,7 @@ func (b *batch) write(ctx context.Context, tx pgx.Tx, s *Sealer) error {
 	var hashes, signatures [][]byte
 	at := s.now()
 	for _, h := range b.heads {
-		h.sign(s.keys.Head, at)
+		s.keys.sign(h, at)
 		at = h.SignedAt
 		chains, seqs, hashes, signatures = append(chains, h.Chain), append(seqs, h.Seq), append(hashes, h.Hash), append(signatures, h.Signature)
 	}

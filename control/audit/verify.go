@@ -3,7 +3,6 @@ package audit
 import (
 	"bytes"
 	"context"
-	"crypto/ed25519"
 	"fmt"
 	"strings"
 	"time"
@@ -51,8 +50,7 @@ type Checked struct {
 
 // Verifier proves that the log is what was written. It holds the heads and a row at a time in memory.
 type Verifier struct {
-	MAC      []byte
-	Head     ed25519.PublicKey
+	Keys     Keys
 	Now      func() time.Time
 	Kept     map[int64][]Head        // heads that were kept outside, by chain
 	Account  *int64                  // only this chain; nil: all
@@ -160,7 +158,7 @@ func (v *Verifier) keep() {
 			continue
 		}
 		for _, h := range heads {
-			if v.checked.Heads++; h.Genuine(v.Head) {
+			if v.checked.Heads++; v.Keys.Genuine(&h) {
 				v.kept[chain] = append(v.kept[chain], h)
 			} else {
 				v.find(chain, h.Seq, 0, HeadForged, "a head that was kept outside was not signed by this program")
@@ -245,7 +243,7 @@ func (v *Verifier) seal(at *end, seq, entry int64, hash []byte, r *row) {
 		v.find(at.chain, seq, entry, EntryMissing, "the entry was sealed and is not there")
 	case e.Account != at.chain:
 		v.find(at.chain, seq, entry, EntryMoved, "the entry is of account %d", e.Account)
-	case !authentic(v.MAC, e):
+	case !v.Keys.authentic(e):
 		v.find(at.chain, seq, entry, EntryEdited, "the entry is not as it was written")
 	case whole && !bytes.Equal(link(at.hash, seq, e), hash):
 		v.find(at.chain, seq, entry, SealBroken, "the hash is not over the one before and this entry: an edited seal, another order, or an entry put in")
@@ -268,7 +266,7 @@ func (v *Verifier) ends(at *end) {
 	case head == nil && at.seq > 0:
 		v.find(at.chain, at.seq, 0, HeadMissing, "the chain has no signed head")
 	case head == nil:
-	case !head.Genuine(v.Head):
+	case !v.Keys.Genuine(head):
 		v.find(at.chain, head.Seq, 0, HeadForged, "the head was not signed by this program")
 	case head.Seq != at.seq:
 		v.find(at.chain, head.Seq, 0, HeadDiffers, "the chain ends at %d, and its head says %d", at.seq, head.Seq)
@@ -296,7 +294,7 @@ func (v *Verifier) waiting(ctx context.Context, tx pgx.Tx) error {
 			return err
 		}
 		v.checked.Waiting++
-		if !authentic(v.MAC, e) {
+		if !v.Keys.authentic(e) {
 			v.find(e.chain(), 0, e.ID, EntryEdited, "the entry is not sealed, and not as the program writes them: changed, or put in")
 		} else if age := v.Now().Sub(e.At); age > sealedWithin {
 			v.find(e.chain(), 0, e.ID, EntryUnsealed, "the entry is %s old and in no chain: does the module api run, and what does it log?", age.Round(time.Second))
