@@ -7,6 +7,7 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -49,11 +50,18 @@ type Entry struct {
 	Address          string
 }
 
-// Log writes entries. Its key authenticates them.
-type Log struct{ key []byte }
+// numbersMax is how many numbers of entries are taken at once. Those that are not used by the end of the program are no one's.
+const numbersMax = 64
+
+// Log writes entries to one database. Its key authenticates them.
+type Log struct {
+	key     []byte
+	mu      sync.Mutex
+	numbers []int64 // that were taken and are not used
+}
 
 // NewLog returns a log whose entries are authenticated by key, of 32 bytes.
-func NewLog(key []byte) *Log { return &Log{key} }
+func NewLog(key []byte) *Log { return &Log{key: key} }
 
 // Append inserts e in tx. The transaction's role must be allowed to: in an account, the account must be set.
 func (l *Log) Append(ctx context.Context, tx pgx.Tx, e *Entry) error {
@@ -69,7 +77,7 @@ func (l *Log) Append(ctx context.Context, tx pgx.Tx, e *Entry) error {
 		return err
 	}
 	e.At = e.At.UTC().Truncate(time.Microsecond) // as Postgres keeps it
-	if err := tx.QueryRow(ctx, `SELECT nextval(pg_get_serial_sequence('audit_entries', 'id'))`).Scan(&e.ID); err != nil {
+	if e.ID, err = l.number(ctx, tx); err != nil {
 		return fmt.Errorf("number an audit entry: %w", err)
 	}
 	mac := authenticate(l.key, e, actor, changes)
@@ -80,6 +88,24 @@ func (l *Log) Append(ctx context.Context, tx pgx.Tx, e *Entry) error {
 		return fmt.Errorf("write an audit entry: %w", err)
 	}
 	return nil
+}
+
+// number is the id of an entry, which its MAC is over, and so must be known before. Most cost no round trip.
+func (l *Log) number(ctx context.Context, tx pgx.Tx) (int64, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(l.numbers) == 0 {
+		rows, err := tx.Query(ctx, `SELECT nextval(pg_get_serial_sequence('audit_entries', 'id')) FROM generate_series(1, $1)`, numbersMax)
+		if err != nil {
+			return 0, err
+		}
+		if l.numbers, err = pgx.CollectRows(rows, pgx.RowTo[int64]); err != nil {
+			return 0, err
+		}
+	}
+	n := l.numbers[0]
+	l.numbers = l.numbers[1:]
+	return n, nil
 }
 
 // authenticate is an entry's MAC: HMAC-SHA256 over its canonical form.

@@ -24,6 +24,7 @@ var registry = []entry{
 	{"P14", takingOver},
 	{"lists", deepLists},
 	{"row-security", rowSecurity},
+	{"audit", auditing},
 	{"memory", memory},
 	{"stages", stages},
 	{"costs", costs},

@@ -188,6 +188,16 @@ func (s *stores) execute(ctx context.Context, database, sql string) error {
 	return err
 }
 
+// one reads a row of the copy.
+func (s *stores) one(ctx context.Context, sql string, into ...any) error {
+	conn, err := pgx.Connect(ctx, s.url(s.copy()))
+	if err != nil {
+		return err
+	}
+	defer conn.Close(ctx)
+	return conn.QueryRow(ctx, sql).Scan(into...)
+}
+
 // fill sends the usual events, 1 % of them twice, straight home.
 func (s *stores) fill(ctx context.Context, o Options) error {
 	cl, err := kgo.NewClient(kgo.SeedBrokers(s.kafka.URL), kgo.RecordPartitioner(kgo.StickyKeyPartitioner(nil)), kgo.MaxBufferedRecords(50_000), kgo.ProducerLinger(20*time.Millisecond))

@@ -2,6 +2,10 @@
 
 -- The audit log beyond its entries: what is to be sealed, and what was handed out of the database (control/audit).
 
+-- Foreign keys made all writers of an account lock its one row of accounts, each in turn, to say that they share it. Which
+-- account an entry is of, row-level security holds; and the log outlives what it tells of.
+ALTER TABLE audit_entries DROP CONSTRAINT audit_entries_account_id_fkey, DROP CONSTRAINT audit_entries_section_id_fkey;
+
 -- Entries that are in no chain yet. A row comes with its entry, in the same transaction, and goes in the one that seals it:
 -- looking for them costs the same with a million sealed entries as with none. Nobody but the sealer may take a row away.
 CREATE TABLE audit_unsealed (
