@@ -141,13 +141,16 @@ func Heads(ctx context.Context, pool *pgxpool.Pool) ([]Head, error) {
 	if err != nil {
 		return nil, err
 	}
-	return pgx.CollectRows(rows, func(row pgx.CollectableRow) (Head, error) {
-		h, err := scanHead(row)
+	defer rows.Close()
+	var heads []Head
+	for rows.Next() {
+		h, err := scanHead(rows)
 		if err != nil {
-			return Head{}, err
+			return nil, err
 		}
-		return *h, nil
-	})
+		heads = append(heads, *h)
+	}
+	return heads, rows.Err()
 }
 
 // keep takes in the heads that were kept outside, and were signed by the program.

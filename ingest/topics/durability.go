@@ -11,7 +11,7 @@ import (
 // Durability says what stands in the way of keeping what the brokers acknowledged, a line for each topic and setting:
 // min.insync.replicas below 2, and leaders that may be elected without having everything.
 func Durability(ctx context.Context, admin *kadm.Client) (warnings []string, err error) {
-	described, err := admin.DescribeTopicConfigs(ctx, Usage, Guardrail, Alerts, Quarantine)
+	described, err := admin.DescribeTopicConfigs(ctx, Usage, Guardrail, Alerts, Quarantine, Audit)
 	if err != nil {
 		return nil, fmt.Errorf("look at the topics' settings: %w", err)
 	}

@@ -28,7 +28,7 @@ func TestDurabilityNamesWhatIsNotSafe(t *testing.T) {
 	}
 	set := func(name, value string) {
 		t.Helper()
-		answers, err := admin.AlterTopicConfigs(t.Context(), []kadm.AlterConfig{{Op: kadm.SetConfig, Name: name, Value: &value}}, topics.Usage, topics.Guardrail, topics.Alerts, topics.Quarantine)
+		answers, err := admin.AlterTopicConfigs(t.Context(), []kadm.AlterConfig{{Op: kadm.SetConfig, Name: name, Value: &value}}, topics.Usage, topics.Guardrail, topics.Alerts, topics.Quarantine, topics.Audit)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -54,7 +54,7 @@ func TestDurabilityNamesWhatIsNotSafe(t *testing.T) {
 	for _, c := range []struct {
 		name, value string
 		warnings    int
-	}{{"min.insync.replicas", "1", 4}, {"min.insync.replicas", "2", 0}, {"unclean.leader.election.enable", "true", 4}, {"unclean.leader.election.enable", "false", 0}} {
+	}{{"min.insync.replicas", "1", 5}, {"min.insync.replicas", "2", 0}, {"unclean.leader.election.enable", "true", 5}, {"unclean.leader.election.enable", "false", 0}} {
 		set(c.name, c.value)
 		if got := warned(c.name + "="); got != c.warnings {
 			t.Errorf("%s=%s: %d warnings, want %d", c.name, c.value, got, c.warnings)
