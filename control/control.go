@@ -6,6 +6,7 @@ package control
 import (
 	"github.com/alchemi/cockpit/control/accounts"
 	"github.com/alchemi/cockpit/control/api"
+	"github.com/alchemi/cockpit/control/keys"
 )
 
 //go:generate sh -c "go run ../cmd/cockpit openapi > ../schemas/openapi.json"
@@ -14,5 +15,6 @@ import (
 func New(cfg api.Config) *api.API {
 	a := api.New(cfg)
 	accounts.Register(a)
+	keys.Register(a)
 	return a
 }

@@ -115,7 +115,7 @@ func TestForeignIsAbsent(t *testing.T) {
 				return s.As(as).Do(op.Method, path, e.Body, pairs(e.Header)...)
 			}
 			foreignID, absentID := "x", "x"
-			if e.Make != "" {
+			if e.Make != "" && ofAccount {
 				foreignID = made(t, s, e.Make, "account_admin:globex", "globex")
 				absentID = idOf.FindString(foreignID) + "zzzzzz"
 			}

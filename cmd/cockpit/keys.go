@@ -68,7 +68,11 @@ func keysList(o *options) *cobra.Command {
 				if sources == "" {
 					sources = "all"
 				}
-				return []string{fmt.Sprint(k.ID), k.Name, "ck_…" + k.LastFour, sources, k.Account, k.CreatedAt.UTC().Format(time.RFC3339), showTime(k.LastUsedAt), showTime(k.RevokedAt)}
+				account := k.Account
+				if account == "" {
+					account = strings.Join(k.Accounts, ",")
+				}
+				return []string{fmt.Sprint(k.ID), k.Name, "ck_…" + k.LastFour, sources, account, k.CreatedAt.UTC().Format(time.RFC3339), showTime(k.LastUsedAt), showTime(k.RevokedAt)}
 			})
 		}}
 }

@@ -17,6 +17,7 @@ var (
 	SectionKind    = Kind{"sec", "section"}
 	PersonKind     = Kind{"per", "person"}
 	KeyKind        = Kind{"key", "service_key"}
+	SourceKind     = Kind{"src", "source"}
 	ClientKind     = Kind{"cli", "client"}
 	AssignmentKind = Kind{"asg", "assignment"}
 	ElevationKind  = Kind{"elv", "elevation"}

@@ -31,12 +31,13 @@ import (
 
 // Server is a running API.
 type Server struct {
-	URL    string
-	Owner  *pgxpool.Pool // of the role that owns the tables: sees and may everything
-	Stores api.Stores
-	API    *api.API
-	Logs   *bytes.Buffer // what it logged; read it when it is done
-	Now    func() time.Time
+	URL      string
+	Owner    *pgxpool.Pool // of the role that owns the tables: sees and may everything
+	Stores   api.Stores
+	Metering *pgxpool.Pool // of metering's role
+	API      *api.API
+	Logs     *bytes.Buffer // what it logged; read it when it is done
+	Now      func() time.Time
 
 	t     testing.TB
 	clock *clock
@@ -73,9 +74,10 @@ func New(t testing.TB, o Options) *Server {
 		defer s.clock.mu.Unlock()
 		return time.Now().Add(s.clock.ahead)
 	}
+	s.Metering = testkit.Pool(t, url, postgres.RoleMetering)
 	demo, err := directory.Parse(deploy.Demo)
 	if err == nil {
-		_, err = directory.Apply(t.Context(), testkit.Pool(t, url, postgres.RoleMetering), demo, directory.Options{Author: "test"})
+		_, err = directory.Apply(t.Context(), s.Metering, demo, directory.Options{Author: "test"})
 	}
 	if err != nil {
 		t.Fatal(err)

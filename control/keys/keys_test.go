@@ -2,6 +2,7 @@ package keys_test
 
 import (
 	"errors"
+	"slices"
 	"testing"
 	"time"
 
@@ -28,14 +29,14 @@ func TestTheLifeOfAKey(t *testing.T) {
 		t.Fatalf("%q %v", text, err)
 	}
 	p, err := s.Authenticate(ctx, text)
-	if err != nil || p.KeyID != id || p.Account != "acme" || len(p.Sources) != 1 || p.Sources[0].Source != "litellm" || len(p.Sources[0].Sections) != 1 || p.Sources[0].Accounts[0] != "acme" {
+	if err != nil || p.KeyID != id || p.AllAccounts || !slices.Equal(p.Accounts, []string{"acme"}) || len(p.Sources) != 1 || p.Sources[0].Source != "litellm" || len(p.Sources[0].Sections) != 1 || p.Sources[0].Accounts[0] != "acme" {
 		t.Fatalf("%+v %v", p, err)
 	}
 	all, _, err := s.Create(ctx, keys.New{Name: "all"})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if p, err := s.Authenticate(ctx, all); err != nil || len(p.Sources) != 2 {
+	if p, err := s.Authenticate(ctx, all); err != nil || len(p.Sources) != 2 || !p.AllAccounts {
 		t.Fatalf("%+v %v", p, err)
 	}
 	past := time.Now().Add(-time.Second)

@@ -141,7 +141,7 @@ func (r *request) take(rec *kgo.Record, guardrail bool) {
 
 // covers says whether the principal may send as that source for that account and section.
 func (p *Principal) covers(source, account, section string) bool {
-	if p.Account != "" && p.Account != account {
+	if !p.AllAccounts && !slices.Contains(p.Accounts, account) {
 		return false
 	}
 	return slices.ContainsFunc(p.Sources, func(g Grant) bool {

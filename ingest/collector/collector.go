@@ -23,9 +23,10 @@ var ErrUnauthenticated = errors.New("the service key is not known, revoked or ex
 
 // Principal is who sends.
 type Principal struct {
-	KeyID   int64
-	Account string // key of the only account that it may send for; empty: whichever its sources may
-	Sources []Grant
+	KeyID       int64
+	AllAccounts bool     // it may send for whichever its sources may
+	Accounts    []string // otherwise: keys of the accounts that it may send for
+	Sources     []Grant
 }
 
 // Grant is a source that a principal may send as.

@@ -25,7 +25,7 @@ import (
 
 const partitions = 5
 
-// keyring knows two keys.
+// keyring knows a few keys.
 type keyring struct{}
 
 func (keyring) Authenticate(_ context.Context, token string) (collector.Principal, error) {
@@ -33,9 +33,13 @@ func (keyring) Authenticate(_ context.Context, token string) (collector.Principa
 	gateway := collector.Grant{Source: "litellm", Sections: []string{"console"}, Accounts: []string{"acme"}}
 	switch token {
 	case "web":
+		return collector.Principal{AllAccounts: true, Sources: []collector.Grant{web}}, nil
+	case "two accounts":
+		return collector.Principal{Accounts: []string{"acme", "globex"}, Sources: []collector.Grant{web}}, nil
+	case "no account":
 		return collector.Principal{Sources: []collector.Grant{web}}, nil
 	case "gateway":
-		return collector.Principal{Account: "acme", Sources: []collector.Grant{gateway}}, nil
+		return collector.Principal{Accounts: []string{"acme"}, Sources: []collector.Grant{gateway}}, nil
 	case "broken":
 		return collector.Principal{}, io.ErrUnexpectedEOF
 	}
@@ -187,6 +191,8 @@ func TestWhatIsNotTaken(t *testing.T) {
 		{"web", batch, "[" + strings.Repeat("{},", 1000) + "{}]", 413, "1000 events"},
 		{"web", batch, "[" + strings.Repeat(" ", 6<<20) + "]", 413, "too_large"},
 		{"web", batch, "[" + event("good", "acme") + `,{"specversion":"1.0"},7]`, 202, `"accepted":1,"rejected":2`},
+		{"no account", one, event("2", "acme"), 400, "not_covered_by_key"},
+		{"two accounts", batch, "[" + event("3", "acme") + "," + event("4", "globex") + "," + event("5", "initech") + "]", 202, `"accepted":2,"rejected":1`},
 	} {
 		status, answer, h := f.post("/v1/events", c.key, c.media, c.body)
 		if status != c.status || !strings.Contains(answer, c.says) {
@@ -196,7 +202,7 @@ func TestWhatIsNotTaken(t *testing.T) {
 			t.Error("503 without Retry-After")
 		}
 	}
-	if got := f.records(topics.Usage); len(got) != 1 {
+	if got := f.records(topics.Usage); len(got) != 3 {
 		t.Errorf("%d records", len(got))
 	}
 }

@@ -23,7 +23,7 @@ func (c *Collector) litellm(g *gin.Context, p Principal, body []byte) {
 		problem(g, http.StatusForbidden, "ambiguous_key", "LiteLLM sends neither source nor section: use a service key for one source that has one section")
 		return
 	}
-	binding := litellm.Binding{Source: p.Sources[0].Source, Section: p.Sources[0].Sections[0], Account: p.Account}
+	binding := litellm.Binding{Source: p.Sources[0].Source, Section: p.Sources[0].Sections[0], Account: p.only()}
 	r := c.request(p)
 	err := litellm.Read(bytes.NewReader(body), litellm.Any, binding, func(_ int, item litellm.Item) error {
 		r.addLiteLLM(item, binding.Account)
@@ -33,6 +33,14 @@ func (c *Collector) litellm(g *gin.Context, p Principal, body []byte) {
 		r.results = append(r.results, Result{Index: len(r.results), Status: rejected, Reason: events.TooLarge.String(), Detail: err.Error()})
 	}
 	c.answer(g, r)
+}
+
+// only is the account of a key for one account: of items that name none.
+func (p *Principal) only() string {
+	if p.AllAccounts || len(p.Accounts) != 1 {
+		return ""
+	}
+	return p.Accounts[0]
 }
 
 // addLiteLLM takes an item's event, or sends to quarantine what may be kept of it.

@@ -1,20 +1,10 @@
-// Package keys makes, lists, revokes and recognizes service keys: what products and gateways send events with.
-//
-// A key is ck_ and 40 characters: 32 random ones in base 62 and the CRC-32 of them in 8 hexadecimal digits, so that a
-// mistyped key, or one found in a log, is known for what it is without a database. Only its SHA-256 is kept; it is shown
-// once. A key covers sources (or all), and through them sections and accounts; it may be bound to one account.
-//
-// Failures: ErrUnknown for a key that is not one, revoked, expired or never made; anything else is the database's.
 package keys
 
 import (
 	"context"
-	"crypto/rand"
 	"crypto/sha256"
 	"errors"
 	"fmt"
-	"hash/crc32"
-	"strings"
 	"sync"
 	"time"
 
@@ -27,19 +17,18 @@ import (
 var ErrUnknown = collector.ErrUnauthenticated
 
 const (
-	prefix    = "ck_"
-	randomLen = 32
-	digits    = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
-	cacheFor  = 2 * time.Second // how long a revoked key may still be taken for good
+	cacheFor = 2 * time.Second // how long a revoked key may still be taken for good
+	cacheMax = 10_000
 )
 
-// Key is a service key as lists show it.
+// Key is a service key as the command line lists it.
 type Key struct {
 	ID         int64      `json:"id"`
 	Name       string     `json:"name"`
 	LastFour   string     `json:"last_four"`
-	Sources    []string   `json:"sources"` // empty: all
-	Account    string     `json:"account,omitempty"`
+	Sources    []string   `json:"sources"`            // empty: all
+	Account    string     `json:"account,omitempty"`  // whose key it is; empty: the platform's
+	Accounts   []string   `json:"accounts,omitempty"` // of the platform's: those that it is for; empty: all
 	CreatedAt  time.Time  `json:"created_at"`
 	ExpiresAt  *time.Time `json:"expires_at,omitempty"`
 	RevokedAt  *time.Time `json:"revoked_at,omitempty"`
@@ -50,7 +39,7 @@ type Key struct {
 type New struct {
 	Name      string
 	Sources   []string
-	Account   string     // key of the account that it is bound to; empty: none
+	Account   string     // key of the account that it is bound to; empty: all
 	ExpiresAt *time.Time // nil: never
 }
 
@@ -70,63 +59,34 @@ type cached struct {
 // NewStore returns the keys of the pool's database.
 func NewStore(pool *pgxpool.Pool) *Store { return &Store{pool: pool, cache: map[[32]byte]cached{}} }
 
-// generate makes a key's text.
-func generate() (string, error) {
-	random := make([]byte, 0, randomLen)
-	var b [64]byte
-	for len(random) < randomLen {
-		if _, err := rand.Read(b[:]); err != nil {
-			return "", err
-		}
-		for _, c := range b {
-			if c < 4*62 && len(random) < randomLen { // what is above would favour some digits
-				random = append(random, digits[c%62])
-			}
-		}
-	}
-	return prefix + string(random) + checksum(string(random)), nil
-}
-
-func checksum(random string) string { return fmt.Sprintf("%08x", crc32.ChecksumIEEE([]byte(random))) }
-
-// WellFormed says whether a text is a key by its form and checksum.
-func WellFormed(text string) bool {
-	rest, ok := strings.CutPrefix(text, prefix)
-	return ok && len(rest) == randomLen+8 && rest[randomLen:] == checksum(rest[:randomLen])
-}
-
 // Create makes a key and returns its text, which is nowhere else.
 func (s *Store) Create(ctx context.Context, n New) (text string, id int64, err error) {
 	if n.Name == "" {
 		return "", 0, errors.New("a key needs a name")
 	}
-	if text, err = generate(); err != nil {
-		return "", 0, err
-	}
-	hash := sha256.Sum256([]byte(text))
 	err = pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error {
-		var account *int64
+		r := record{name: n.Name, allSources: len(n.Sources) == 0, allAccounts: n.Account == "", expires: n.ExpiresAt}
+		if err := tx.QueryRow(ctx, `SELECT now()`).Scan(&r.now); err != nil {
+			return err
+		}
 		if n.Account != "" {
-			if err := tx.QueryRow(ctx, `SELECT account_id FROM accounts WHERE key = $1`, n.Account).Scan(&account); err != nil {
+			if err := tx.QueryRow(ctx, `SELECT account_id FROM accounts WHERE key = $1`, n.Account).Scan(&r.account); err != nil {
 				return fmt.Errorf("account %q: %w", n.Account, err)
 			}
 		}
-		err := tx.QueryRow(ctx, `INSERT INTO service_keys (account_id, name, hash, last_four, all_sources, expires_at)
-			VALUES ($1, $2, $3, $4, $5, coalesce($6::timestamptz, 'infinity')) RETURNING id`,
-			account, n.Name, hash[:], text[len(text)-4:], len(n.Sources) == 0, n.ExpiresAt).Scan(&id)
-		if err != nil {
-			return err
-		}
-		for _, source := range n.Sources {
-			tag, err := tx.Exec(ctx, `INSERT INTO service_key_sources (key_id, source_id) SELECT $1, id FROM sources WHERE key = $2`, id, source)
+		for _, key := range n.Sources {
+			var source int64
+			err := tx.QueryRow(ctx, `SELECT id FROM sources WHERE key = $1`, key).Scan(&source)
+			if errors.Is(err, pgx.ErrNoRows) {
+				return fmt.Errorf("there is no source %q", key)
+			}
 			if err != nil {
 				return err
 			}
-			if tag.RowsAffected() == 0 {
-				return fmt.Errorf("there is no source %q", source)
-			}
+			r.sources = append(r.sources, source)
 		}
-		return nil
+		text, id, err = r.insert(ctx, tx)
+		return err
 	})
 	if err != nil {
 		return "", 0, fmt.Errorf("create a service key: %w", err)
@@ -138,13 +98,14 @@ func (s *Store) Create(ctx context.Context, n New) (text string, id int64, err e
 func (s *Store) List(ctx context.Context) ([]Key, error) {
 	rows, err := s.pool.Query(ctx, `SELECT k.id, k.name, k.last_four, coalesce(a.key, ''), k.created_at,
 			CASE WHEN k.expires_at < 'infinity' THEN k.expires_at END, k.revoked_at, k.last_used_at,
-			ARRAY(SELECT s.key FROM service_key_sources x JOIN sources s ON s.id = x.source_id WHERE x.key_id = k.id ORDER BY 1)
+			ARRAY(SELECT s.key FROM service_key_sources x JOIN sources s ON s.id = x.source_id WHERE x.key_id = k.id ORDER BY 1),
+			ARRAY(SELECT b.key FROM service_key_accounts x JOIN accounts b USING (account_id) WHERE x.key_id = k.id ORDER BY 1)
 		FROM service_keys k LEFT JOIN accounts a USING (account_id) ORDER BY k.id DESC`)
 	if err != nil {
 		return nil, fmt.Errorf("list service keys: %w", err)
 	}
 	return pgx.CollectRows(rows, func(row pgx.CollectableRow) (k Key, err error) {
-		err = row.Scan(&k.ID, &k.Name, &k.LastFour, &k.Account, &k.CreatedAt, &k.ExpiresAt, &k.RevokedAt, &k.LastUsedAt, &k.Sources)
+		err = row.Scan(&k.ID, &k.Name, &k.LastFour, &k.Account, &k.CreatedAt, &k.ExpiresAt, &k.RevokedAt, &k.LastUsedAt, &k.Sources, &k.Accounts)
 		return k, err
 	})
 }
@@ -158,41 +119,43 @@ func (s *Store) Revoke(ctx context.Context, id int64) (bool, error) {
 	return tag.RowsAffected() > 0, err
 }
 
-// RevokeNamed ends all keys of that name.
+// RevokeNamed ends all keys of the platform's of that name.
 func (s *Store) RevokeNamed(ctx context.Context, name string) error {
-	_, err := s.pool.Exec(ctx, `UPDATE service_keys SET revoked_at = now() WHERE name = $1 AND revoked_at IS NULL`, name)
+	_, err := s.pool.Exec(ctx, `UPDATE service_keys SET revoked_at = now() WHERE name = $1 AND account_id IS NULL AND revoked_at IS NULL`, name)
 	return err
 }
 
-// Authenticate implements collector.Authenticator. Answers are kept for cacheFor.
+// Authenticate implements collector.Authenticator. Answers are kept for cacheFor from before they were looked up, so that
+// none outlives a change of its key by more.
 func (s *Store) Authenticate(ctx context.Context, text string) (collector.Principal, error) {
 	if !WellFormed(text) {
 		return collector.Principal{}, ErrUnknown
 	}
-	hash := sha256.Sum256([]byte(text))
+	sum, begin := sha256.Sum256([]byte(text)), time.Now()
 	s.mu.Lock()
-	c, ok := s.cache[hash]
+	c, ok := s.cache[sum]
 	s.mu.Unlock()
-	if ok && time.Now().Before(c.until) {
+	if ok && begin.Before(c.until) {
 		return c.principal, c.err
 	}
-	p, err := s.look(ctx, hash)
+	p, err := s.look(ctx, sum[:])
 	if err != nil && !errors.Is(err, ErrUnknown) {
 		return p, err
 	}
 	s.mu.Lock()
-	if len(s.cache) > 10_000 {
+	if len(s.cache) > cacheMax {
 		clear(s.cache)
 	}
-	s.cache[hash] = cached{p, err, time.Now().Add(cacheFor)}
+	s.cache[sum] = cached{p, err, begin.Add(cacheFor)}
 	s.mu.Unlock()
 	return p, err
 }
 
-func (s *Store) look(ctx context.Context, hash [32]byte) (p collector.Principal, err error) {
+func (s *Store) look(ctx context.Context, hash []byte) (p collector.Principal, err error) {
 	var all bool
-	err = s.pool.QueryRow(ctx, `UPDATE service_keys k SET last_used_at = now() WHERE hash = $1 AND revoked_at IS NULL AND expires_at > now()
-		RETURNING id, all_sources, coalesce((SELECT key FROM accounts a WHERE a.account_id = k.account_id), '')`, hash[:]).Scan(&p.KeyID, &all, &p.Account)
+	err = s.pool.QueryRow(ctx, `UPDATE service_keys k SET last_used_at = now()
+		WHERE (hash = $1 OR previous_hash = $1 AND previous_until > now()) AND revoked_at IS NULL AND expires_at > now()
+		RETURNING id, all_sources, all_accounts, `+accountsOf, hash).Scan(&p.KeyID, &all, &p.AllAccounts, &p.Accounts)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return p, ErrUnknown
 	}
