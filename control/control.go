@@ -7,6 +7,7 @@ import (
 	"github.com/alchemi/cockpit/control/accounts"
 	"github.com/alchemi/cockpit/control/api"
 	"github.com/alchemi/cockpit/control/keys"
+	"github.com/alchemi/cockpit/control/people"
 )
 
 //go:generate sh -c "go run ../cmd/cockpit openapi > ../schemas/openapi.json"
@@ -16,5 +17,6 @@ func New(cfg api.Config) *api.API {
 	a := api.New(cfg)
 	accounts.Register(a)
 	keys.Register(a)
+	people.Register(a)
 	return a
 }

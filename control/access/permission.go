@@ -30,6 +30,7 @@ const (
 	SectionsManage   Permission = "sections.manage"   // add sections to the platform
 	PlatformKeys     Permission = "platform.keys"     // service keys for more than one account
 	PlatformAudit    Permission = "platform.audit"    // the platform's audit log
+	PeopleManage     Permission = "people.manage"     // shut people out, and let them in again
 	SessionsManage   Permission = "sessions.manage"   // see and end anybody's sessions
 	AccountsElevate  Permission = "accounts.elevate"  // write in an account that one only views
 	AccountRead      Permission = "account.read"      // the account and its settings
@@ -49,7 +50,7 @@ const (
 var levels = map[Permission]Level{
 	SelfRead: Own, SelfWrite: Own,
 	PlatformRead: Platform, AccountsManage: Platform, ClientsManage: Platform, SectionsManage: Platform, PlatformKeys: Platform,
-	PlatformAudit: Platform, SessionsManage: Platform,
+	PlatformAudit: Platform, PeopleManage: Platform, SessionsManage: Platform,
 	AccountsElevate: Account, AccountRead: Account, AccountWrite: Account, AssignmentsRead: Account, AssignmentsWrite: Account,
 	KeysRead: Account, KeysWrite: Account, AuditRead: Account, AuditExport: Account, EventsWrite: Account,
 	SectionRead: Section, SectionWrite: Section,
@@ -60,7 +61,7 @@ var reading = []Permission{AccountRead, AssignmentsRead, KeysRead, AuditRead, Se
 
 // table maps roles to what they may. It is the only place that does.
 var table = map[Role][]Permission{
-	SuperAdmin: {PlatformRead, AccountsManage, ClientsManage, SectionsManage, PlatformKeys, PlatformAudit, SessionsManage, AccountsElevate,
+	SuperAdmin: {PlatformRead, AccountsManage, ClientsManage, SectionsManage, PlatformKeys, PlatformAudit, PeopleManage, SessionsManage, AccountsElevate,
 		AccountRead, AccountWrite, AssignmentsRead, AssignmentsWrite, KeysRead, KeysWrite, AuditRead, AuditExport, SectionRead, SectionWrite},
 	AccountAdmin:  {AccountRead, AccountWrite, AssignmentsRead, AssignmentsWrite, KeysRead, KeysWrite, AuditRead, AuditExport, SectionRead, SectionWrite},
 	AccountViewer: reading,

@@ -82,6 +82,10 @@ func New(t testing.TB, o Options) *Server {
 	if err != nil {
 		t.Fatal(err)
 	}
+	// Somebody without a role of his own, who has signed in: whom assignments name.
+	if _, err := owner.Exec(t.Context(), `INSERT INTO people (issuer, subject, name, email) VALUES ('test', 'grace', 'Grace Hopper', 'grace@acme.example')`); err != nil {
+		t.Fatal(err)
+	}
 	s.API = control.New(api.Config{Stores: s.Stores, Authenticator: &callers{s}, Audit: audit.NewLog(bytes.Repeat([]byte{7}, 32)), Cipher: keys(t),
 		Log: slog.New(slog.NewTextHandler(&locked{w: s.Logs}, nil)), Now: s.Now, Version: "test", RequestsPerSecond: o.RequestsPerSecond, Origins: o.Origins})
 	server := httptest.NewServer(s.API.Handler())
@@ -213,11 +217,15 @@ func (a *callers) Authenticate(r *http.Request) (*access.Principal, error) {
 	p := &access.Principal{Kind: access.Person, Name: as, Issuer: "test", Subject: as}
 	pool := a.s.Stores.Platform
 	g := access.Grant{Role: access.Role(role)}
-	err := pool.QueryRow(r.Context(), `WITH p AS (INSERT INTO people (issuer, subject, name) VALUES ('test', $1, $1) ON CONFLICT (issuer, subject) DO UPDATE SET last_seen_at = now() RETURNING id)
-		SELECT p.id, coalesce((SELECT account_id FROM accounts WHERE key = $2), 0), coalesce((SELECT id FROM sections WHERE key = $3), 0) FROM p`, as, key, section).
-		Scan(&p.ID, &g.Account, &g.Section)
+	var state string
+	err := pool.QueryRow(r.Context(), `WITH p AS (INSERT INTO people (issuer, subject, name) VALUES ('test', $1, $1) ON CONFLICT (issuer, subject) DO UPDATE SET last_seen_at = now() RETURNING id, state)
+		SELECT p.id, p.state, coalesce((SELECT account_id FROM accounts WHERE key = $2), 0), coalesce((SELECT id FROM sections WHERE key = $3), 0) FROM p`, as, key, section).
+		Scan(&p.ID, &state, &g.Account, &g.Section)
 	if err != nil {
 		return nil, err
+	}
+	if state != "active" {
+		return nil, api.NewProblem(http.StatusUnauthorized, api.CodeUnauthenticated, "This person was shut out.")
 	}
 	switch g.Role {
 	case "end_user":

@@ -1,0 +1,261 @@
+package people
+
+import (
+	"context"
+	"net/http"
+	"time"
+
+	"github.com/alchemi/cockpit/control/access"
+	"github.com/alchemi/cockpit/control/api"
+	"github.com/alchemi/cockpit/control/audit"
+	"github.com/jackc/pgx/v5"
+)
+
+// Assignment is a role that the cockpit gives to a person in an account.
+type Assignment struct {
+	ID        string      `json:"id" example:"asg_1"`
+	Person    Named       `json:"person"`
+	Role      string      `json:"role" enum:"account_admin,account_viewer,section_admin"`
+	Section   *SectionRef `json:"section,omitempty" doc:"absent: all of the account"`
+	CreatedAt time.Time   `json:"created_at"`
+
+	number, person int64
+}
+
+// Named is a person as lists name him.
+type Named struct {
+	ID    string `json:"id" example:"per_1"`
+	Name  string `json:"name" example:"Grace Hopper"`
+	Email string `json:"email" example:"grace@acme.example"`
+}
+
+// SectionRef is a section as other objects name it.
+type SectionRef struct {
+	ID  string `json:"id" example:"sec_1"`
+	Key string `json:"key" example:"copilot"`
+}
+
+const (
+	assignmentColumns = `x.id, x.person_id, p.name, p.email, x.role, coalesce(x.section_id, 0), coalesce(s.key, ''), x.created_at`
+	assignmentTables  = `assignments x JOIN people p ON p.id = x.person_id LEFT JOIN sections s ON s.id = x.section_id`
+)
+
+func scanAssignment(row pgx.CollectableRow) (a Assignment, err error) {
+	var section int64
+	var key string
+	err = row.Scan(&a.number, &a.person, &a.Person.Name, &a.Person.Email, &a.Role, &section, &key, &a.CreatedAt)
+	a.ID, a.Person.ID = api.AssignmentKind.ID(a.number), api.PersonKind.ID(a.person)
+	if section != 0 {
+		a.Section = &SectionRef{api.SectionKind.ID(section), key}
+	}
+	return a, err
+}
+
+func (a *Assignment) object() audit.Object {
+	return audit.Object{Kind: api.AssignmentKind.Name, ID: a.ID, Name: a.Person.Name}
+}
+
+const (
+	asAdmin     = "account_admin:acme"
+	asSuper     = "super_admin"
+	assignments = "/v1/accounts/{account}/assignments"
+	ofAcme      = "/v1/accounts/key:acme/assignments"
+)
+
+func registerAssignments(a *api.API) {
+	const tag = "Assignments"
+	api.List(a, api.Operation{Path: assignments, ID: "listAssignments", Summary: "Who has which role in the account", Tag: tag, Permission: access.AssignmentsRead,
+		Description: "Admins by the issuer's word alone are not in it: the issuer knows them.",
+		Examples:    []api.Example{{As: asAdmin, Path: ofAcme + "?role=account_viewer"}}}, listAssignments)
+	api.Write(a, api.Operation{Method: http.MethodPost, Path: assignments, ID: "createAssignment", Summary: "Give a person a role", Tag: tag, Permission: access.AssignmentsWrite,
+		Description: "The person has signed in once. Whom the issuer calls admin of the account has from then on what assignments say, and no more. " +
+			"One that is there already is answered as it is.", Status: http.StatusCreated,
+		Examples: []api.Example{
+			{As: asAdmin, Path: ofAcme, Body: `{"email":"grace@acme.example","role":"section_admin","section":"key:copilot"}`},
+			{As: asAdmin, Path: ofAcme, Body: `{"email":"nobody@acme.example","role":"account_viewer"}`, Status: http.StatusUnprocessableEntity},
+		}}, createAssignment)
+	api.Write(a, api.Operation{Method: http.MethodDelete, Path: assignments + "/{assignment}", ID: "deleteAssignment", Summary: "Take a role from a person", Tag: tag,
+		Permission: access.AssignmentsWrite, Description: "Whom the issuer calls admin of the account is that again, when it was his last.",
+		Examples: []api.Example{{As: asAdmin, Path: ofAcme + "/{id}", Make: "createAssignment"}}}, deleteAssignment)
+}
+
+type listAssignmentsInput struct {
+	api.AccountPath
+	api.Page
+	Role    string `query:"role" enum:"account_admin,account_viewer,section_admin" doc:"only these"`
+	Section string `query:"section" maxLength:"200" doc:"only those for this section alone: its id, or key: and its key"`
+	Person  string `query:"person" maxLength:"200" doc:"only those of this person"`
+}
+
+func listAssignments(_ context.Context, c *api.Call, in *listAssignmentsInput) (*api.Query[Assignment], error) {
+	q := &api.Query[Assignment]{Select: assignmentColumns, From: assignmentTables, ID: "x.id", Sort: api.Sort{By: "x.id", Type: "bigint"}, Scan: scanAssignment}
+	q.Filter("x.account_id = ?", c.Account.ID)
+	if in.Role != "" {
+		q.Filter("x.role = ?", in.Role)
+	}
+	if in.Section != "" {
+		ref := api.SectionKind.Ref(in.Section)
+		q.Filter("s.id = ? OR s.key = ?", ref.ID, ref.Key)
+	}
+	if in.Person != "" {
+		q.Filter("x.person_id = ?", api.PersonKind.Ref(in.Person).ID)
+	}
+	return q, nil
+}
+
+// keepsAdmin holds the account's assignments until the transaction ends, and refuses a change of the caller's own, or by
+// somebody who is no admin any more.
+func keepsAdmin(ctx context.Context, c *api.Call, person int64) error {
+	if person == c.Principal.ID {
+		return api.Conflict("own_assignment", "Nobody changes his own role: another admin can.")
+	}
+	if _, err := c.Tx.Exec(ctx, `SELECT FROM accounts WHERE account_id = $1 FOR NO KEY UPDATE`, c.Account.ID); err != nil {
+		return err
+	}
+	if c.Principal.Is(access.SuperAdmin) {
+		return nil
+	}
+	var narrowed bool
+	err := c.Tx.QueryRow(ctx, `SELECT count(*) > 0 AND NOT bool_or(role = 'account_admin') FROM assignments WHERE account_id = $1 AND person_id = $2`,
+		c.Account.ID, c.Principal.ID).Scan(&narrowed)
+	if narrowed {
+		return api.NewProblem(http.StatusForbidden, "narrowed", "Another admin has just taken that from your role.")
+	}
+	return err
+}
+
+type newAssignment struct {
+	Person  string `json:"person,omitempty" maxLength:"200" doc:"the id of somebody who has a role in the account"`
+	Subject string `json:"subject,omitempty" maxLength:"200" doc:"or the issuer's name for the person"`
+	Email   string `json:"email,omitempty" maxLength:"320" doc:"or the person's e-mail, in any case"`
+	Role    string `json:"role" enum:"account_admin,account_viewer,section_admin" doc:"account_admin gives nothing to whom the issuer does not call admin of the account"`
+	Section string `json:"section,omitempty" maxLength:"200" doc:"the id, or key: and the key, of the one section that it is for; a section_admin has one, an account_admin none"`
+}
+
+type createAssignmentInput struct {
+	api.AccountPath
+	api.Idempotent
+	Body newAssignment
+}
+
+func createAssignment(ctx context.Context, c *api.Call, in *createAssignmentInput) (*struct{ Body Assignment }, error) {
+	switch has := in.Body.Section != ""; {
+	case in.Body.Role == "section_admin" && !has:
+		return nil, api.Invalid("body.section", "a section_admin is of a section")
+	case in.Body.Role == "account_admin" && has:
+		return nil, api.Invalid("body.section", "an account_admin is of all sections; section_admin is the role of one")
+	}
+	person, err := in.Body.find(ctx, c)
+	if err != nil {
+		return nil, err
+	}
+	if err := keepsAdmin(ctx, c, person); err != nil {
+		return nil, err
+	}
+	section, err := in.Body.section(ctx, c)
+	if err != nil {
+		return nil, err
+	}
+	made, err := c.Tx.Exec(ctx, `INSERT INTO assignments (account_id, person_id, role, section_id, created_at) VALUES ($1, $2, $3, nullif($4::bigint, 0), $5) ON CONFLICT DO NOTHING`,
+		c.Account.ID, person, in.Body.Role, section, c.Now)
+	if err != nil {
+		return nil, err
+	}
+	rows, err := c.Tx.Query(ctx, `SELECT `+assignmentColumns+` FROM `+assignmentTables+` WHERE x.account_id = $1 AND x.person_id = $2 AND x.role = $3 AND coalesce(x.section_id, 0) = $4`,
+		c.Account.ID, person, in.Body.Role, section)
+	a, err := api.One(api.AssignmentKind, rows, err, scanAssignment)
+	if err != nil {
+		return nil, err
+	}
+	change := api.Change{Action: "assignment.created", Object: a.object(), After: a}
+	if made.RowsAffected() == 0 {
+		change.Before = a
+	}
+	return &struct{ Body Assignment }{a}, c.Record(ctx, change)
+}
+
+// find is the person whom the body names, in one of three ways.
+func (n *newAssignment) find(ctx context.Context, c *api.Call) (int64, error) {
+	var ways []way
+	if n.Person != "" {
+		ways = append(ways, way{"person", `SELECT id FROM people p WHERE id = $1 AND ($2 OR EXISTS (SELECT FROM assignments x WHERE x.account_id = $3 AND x.person_id = p.id))`,
+			[]any{api.PersonKind.Ref(n.Person).ID, c.Principal.Is(access.SuperAdmin), c.Account.ID}})
+	}
+	if n.Subject != "" {
+		ways = append(ways, way{"subject", `SELECT id FROM people WHERE subject = $1`, []any{n.Subject}})
+	}
+	if n.Email != "" {
+		ways = append(ways, way{"email", `SELECT id FROM people WHERE lower(email) = lower($1)`, []any{n.Email}})
+	}
+	if len(ways) != 1 {
+		return 0, api.Invalid("body", "name the person in one way: person, subject or email")
+	}
+	w := ways[0]
+	rows, err := c.Tx.Query(ctx, w.sql, w.args...)
+	if err != nil {
+		return 0, err
+	}
+	found, err := pgx.CollectRows(rows, pgx.RowTo[int64])
+	switch {
+	case err != nil:
+		return 0, err
+	case len(found) == 0:
+		return 0, api.Invalid("body."+w.field, "nobody who has signed in is called so")
+	case len(found) > 1:
+		return 0, api.Conflict("person_ambiguous", "Several people have that "+w.field+": name the person in another way.")
+	}
+	return found[0], nil
+}
+
+// way is one in which a body may name a person.
+type way struct {
+	field, sql string
+	args       []any
+}
+
+// section is the id of the section that the body names, one of the account's; 0 for none.
+func (n *newAssignment) section(ctx context.Context, c *api.Call) (int64, error) {
+	if n.Section == "" {
+		return 0, nil
+	}
+	ref := api.SectionKind.Ref(n.Section)
+	rows, err := c.Tx.Query(ctx, `SELECT s.id FROM sections s JOIN account_sections x ON x.section_id = s.id WHERE x.account_id = $1 AND (s.id = $2 OR s.key = $3)`,
+		c.Account.ID, ref.ID, ref.Key)
+	if err != nil {
+		return 0, err
+	}
+	found, err := pgx.CollectRows(rows, pgx.RowTo[int64])
+	if err == nil && len(found) == 0 {
+		err = api.Invalid("body.section", "the account has no such section")
+	}
+	if err != nil {
+		return 0, err
+	}
+	return found[0], nil
+}
+
+type deleteAssignmentInput struct {
+	api.AccountPath
+	api.Idempotent
+	Assignment string `path:"assignment" maxLength:"200" doc:"the assignment's id" example:"asg_1"`
+}
+
+func deleteAssignment(ctx context.Context, c *api.Call, in *deleteAssignmentInput) (*struct{ Body Assignment }, error) {
+	rows, err := c.Tx.Query(ctx, `SELECT `+assignmentColumns+` FROM `+assignmentTables+` WHERE x.account_id = $1 AND x.id = $2`,
+		c.Account.ID, api.AssignmentKind.Ref(in.Assignment).ID)
+	a, err := api.One(api.AssignmentKind, rows, err, scanAssignment)
+	if err != nil {
+		return nil, err
+	}
+	if err := keepsAdmin(ctx, c, a.person); err != nil {
+		return nil, err
+	}
+	gone, err := c.Tx.Exec(ctx, `DELETE FROM assignments WHERE account_id = $1 AND id = $2`, c.Account.ID, a.number)
+	if err != nil {
+		return nil, err
+	}
+	if gone.RowsAffected() == 0 {
+		return nil, api.NotFound(api.AssignmentKind)
+	}
+	return &struct{ Body Assignment }{a}, c.Record(ctx, api.Change{Action: "assignment.deleted", Object: a.object(), Before: a})
+}
