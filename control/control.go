@@ -8,6 +8,7 @@ import (
 	"github.com/alchemi/cockpit/control/api"
 	"github.com/alchemi/cockpit/control/keys"
 	"github.com/alchemi/cockpit/control/people"
+	"github.com/alchemi/cockpit/control/sessions"
 )
 
 //go:generate sh -c "go run ../cmd/cockpit openapi > ../schemas/openapi.json"
@@ -18,5 +19,6 @@ func New(cfg api.Config) *api.API {
 	accounts.Register(a)
 	keys.Register(a)
 	people.Register(a)
+	sessions.Register(a)
 	return a
 }

@@ -140,10 +140,24 @@ func codeOf(status int) string {
 	return strings.ReplaceAll(strings.ToLower(http.StatusText(status)), " ", "_")
 }
 
+// refusal is an Authenticator's error: why a caller is not recognized.
+type refusal interface {
+	error
+	Refusal() (status int, code, detail string)
+	Header(http.Header)
+}
+
 // problemOf maps any error to what the caller gets. It is the one place that does.
 func problemOf(err error) *Problem {
 	var p *Problem
 	if errors.As(err, &p) {
+		return p
+	}
+	var r refusal
+	if errors.As(err, &r) {
+		p = NewProblem(r.Refusal())
+		p.header, p.cause = http.Header{}, err
+		r.Header(p.header)
 		return p
 	}
 	switch {

@@ -37,6 +37,9 @@ func (e *Error) Error() string {
 
 func (e *Error) Unwrap() error { return e.cause }
 
+// Refusal is what the caller is told.
+func (e *Error) Refusal() (status int, code, detail string) { return e.Status, e.Code, e.Reason }
+
 // Header sets what goes with the answer: how to sign in (RFC 6750), or when to try again.
 func (e *Error) Header(h http.Header) {
 	switch e.Status {

@@ -11,8 +11,6 @@ import (
 	"time"
 
 	"github.com/alchemi/cockpit/control/access"
-	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
 )
 
 // csrfHeader carries what GET /auth/session gave.
@@ -50,7 +48,7 @@ func (s *Service) lookSession(ctx context.Context, hash [32]byte) (who *access.P
 	var unseen bool
 	err = s.pool.QueryRow(ctx, `SELECT `+gathered(`s.roles`)+`, p.issuer, p.subject, s.id, s.roles, s.refresh_at <= now(), s.seen_at < now() - interval '1 minute'
 		FROM sessions s JOIN people p ON p.id = s.person_id
-		WHERE s.hash = $1 AND p.issuer = $2 AND `+open, hash[:], s.cfg.Issuer).Scan(append(p.fields(), &p.issuer, &p.subject, &session, &roles, &due, &unseen)...)
+		WHERE s.hash = $1 AND p.issuer = $2 AND `+Open, hash[:], s.cfg.Issuer).Scan(append(p.fields(), &p.issuer, &p.subject, &session, &roles, &due, &unseen)...)
 	if isNone(err) {
 		return nil, false, refused(reasonSession)
 	}
@@ -114,43 +112,8 @@ func tag(key []byte, hash [32]byte) []byte {
 	return m.Sum(nil)
 }
 
-// Session is a session as lists show it.
-type Session struct {
-	ID        int64
-	UserAgent string
-	Address   string
-	CreatedAt time.Time
-	SeenAt    time.Time
-	ExpiresAt time.Time // at the latest
-}
-
-// open is what holds of a session that has not ended.
-const open = `ended_at IS NULL AND expires_at > now() AND seen_at > now() - idle`
-
-// querier is a transaction, or a pool of cockpit_platform.
-type querier interface {
-	Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)
-	Exec(ctx context.Context, sql string, args ...any) (pgconn.CommandTag, error)
-}
-
-// Sessions are a person's open ones, the newest first.
-func Sessions(ctx context.Context, q querier, person int64) ([]Session, error) {
-	rows, err := q.Query(ctx, `SELECT id, user_agent, address, created_at, seen_at, least(expires_at, seen_at + idle)
-		FROM sessions WHERE person_id = $1 AND `+open+` ORDER BY id DESC`, person)
-	if err != nil {
-		return nil, fmt.Errorf("list sessions: %w", err)
-	}
-	return pgx.CollectRows(rows, pgx.RowToStructByPos[Session])
-}
-
-// Revoke ends a session of a person, from the next request on; false if the person has no such open session.
-func Revoke(ctx context.Context, q querier, person, session int64) (bool, error) {
-	tag, err := q.Exec(ctx, `UPDATE sessions SET ended_at = now(), tokens = '' WHERE id = $2 AND person_id = $1 AND `+open, person, session)
-	if err != nil {
-		return false, fmt.Errorf("revoke a session: %w", err)
-	}
-	return tag.RowsAffected() > 0, nil
-}
+// Open is what holds in SQL of a row of sessions that has not ended. Whoever sets ended_at ends it from the next request on.
+const Open = `ended_at IS NULL AND expires_at > now() AND seen_at > now() - idle`
 
 // Run removes sessions a day after their end, until ctx ends.
 func (s *Service) Run(ctx context.Context) error {
