@@ -57,7 +57,7 @@ func root() *cobra.Command {
 	c.PersistentFlags().BoolVar(&o.json, "json", false, "JSON on stdout, and nothing else there")
 	c.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	c.AddCommand(devCommand(o), serveCommand(), openapiCommand(), migrateCommand(o), applyCommand(o), diffCommand(o), exportCommand(o), emitCommand(o), balancesCommand(o), verifyCommand(o),
-		dlqCommand(o), offsetsCommand(o), correctCommand(o), benchCommand(o), keysCommand(o), secretsCommand(), tokenCommand(o), configCommand(o))
+		dlqCommand(o), offsetsCommand(o), correctCommand(o), benchCommand(o), keysCommand(o), secretsCommand(), tokenCommand(o), zitadelCommand(o), configCommand(o))
 	for _, group := range append(c.Commands(), c) {
 		if group.RunE == nil {
 			group.Args, group.RunE = exactly(0), func(c *cobra.Command, _ []string) error { return c.Help() }

@@ -1,0 +1,33 @@
+package main
+
+import (
+	"errors"
+	"slices"
+
+	"github.com/alchemi/cockpit/control/signin"
+	"github.com/spf13/cobra"
+)
+
+func zitadelCommand(o *options) *cobra.Command {
+	var token string
+	check := &cobra.Command{Use: "check", Short: "What is wrong with how people would sign in", Args: exactly(0),
+		RunE: func(c *cobra.Command, _ []string) error {
+			cfg, err := loadConfig()
+			if err != nil {
+				return err
+			}
+			if cfg.Issuer == "" {
+				return usageError{errors.New("COCKPIT_ISSUER is not set")}
+			}
+			findings := signin.Check(c.Context(), cfg.signin(), token)
+			err = printRows(c.OutOrStdout(), o, findings, "RESULT\tCHECK\tDETAIL", func(f signin.Finding) []string { return []string{f.Result, f.Check, f.Detail} })
+			if err == nil && slices.ContainsFunc(findings, func(f signin.Finding) bool { return f.Result == "failed" }) {
+				return errFound
+			}
+			return err
+		}}
+	check.Flags().StringVar(&token, "token", "", "an access token that should be good: is it, and which roles does it give?")
+	c := &cobra.Command{Use: "zitadel", Short: "The issuer that is set (docs/operations/zitadel.md)"}
+	c.AddCommand(check)
+	return c
+}
