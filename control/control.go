@@ -6,6 +6,7 @@ package control
 import (
 	"github.com/alchemi/cockpit/control/accounts"
 	"github.com/alchemi/cockpit/control/api"
+	"github.com/alchemi/cockpit/control/auditlog"
 	"github.com/alchemi/cockpit/control/keys"
 	"github.com/alchemi/cockpit/control/people"
 	"github.com/alchemi/cockpit/control/sessions"
@@ -20,5 +21,6 @@ func New(cfg api.Config) *api.API {
 	keys.Register(a)
 	people.Register(a)
 	sessions.Register(a)
+	auditlog.Register(a)
 	return a
 }

@@ -151,3 +151,21 @@ func (p *Principal) elevated(g Grant, permission Permission, level Level, accoun
 func (p *Principal) Is(r Role) bool {
 	return slices.ContainsFunc(p.Grants, func(g Grant) bool { return g.Role == r })
 }
+
+// Sections are those of an account in which p has the permission; all says that it has it in the account itself, and so in
+// all of them. A client's sections narrow that.
+func (p *Principal) Sections(permission Permission, account int64) (sections []int64, all bool) {
+	for _, g := range p.Grants {
+		if (g.Account == 0 || g.Account == account) && slices.Contains(table[g.Role], permission) {
+			all = all || g.Section == 0
+			sections = append(sections, g.Section)
+		}
+	}
+	if p.Client == nil || len(p.Client.Sections) == 0 {
+		return sections, all
+	}
+	if all {
+		return slices.Clone(p.Client.Sections), false
+	}
+	return slices.DeleteFunc(sections, func(s int64) bool { return !slices.Contains(p.Client.Sections, s) }), false
+}
