@@ -31,6 +31,9 @@ func (p *program) startAPI(ctx context.Context, g *errgroup.Group, server *serve
 	if p.stores.Platform, err = postgres.Open(ctx, p.cfg.PostgresURL, postgres.RolePlatform); err != nil {
 		return nil, err
 	}
+	if err := p.startAudit(ctx, g, own); err != nil {
+		return nil, err
+	}
 	people, err := p.startSignin(ctx, g, server, own)
 	if err != nil {
 		return nil, err

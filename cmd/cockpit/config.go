@@ -17,40 +17,43 @@ import (
 
 // config is every setting: defaults, then the environment.
 type config struct {
-	KafkaBrokers      []string      `env:"COCKPIT_KAFKA_BROKERS" doc:"seed brokers, host:port, separated by commas; empty: dev runs its own"`
-	KafkaTLS          bool          `env:"COCKPIT_KAFKA_TLS" envDefault:"false" doc:"true: TLS to the brokers"`
-	KafkaCAFile       string        `env:"COCKPIT_KAFKA_TLS_CA_FILE" doc:"PEM file of the authorities to trust; empty: the system's"`
-	KafkaCertFile     string        `env:"COCKPIT_KAFKA_TLS_CERT_FILE" doc:"PEM file of a client certificate, with COCKPIT_KAFKA_TLS_KEY_FILE"`
-	KafkaKeyFile      string        `env:"COCKPIT_KAFKA_TLS_KEY_FILE" doc:"PEM file of its key"`
-	KafkaSASL         string        `env:"COCKPIT_KAFKA_SASL_MECHANISM" doc:"PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512; empty: no SASL"`
-	KafkaUser         string        `env:"COCKPIT_KAFKA_SASL_USER" doc:"who signs in to Kafka"`
-	KafkaPassword     string        `env:"COCKPIT_KAFKA_SASL_PASSWORD" doc:"its password" secret:"whole"`
-	KafkaPasswordFile string        `env:"COCKPIT_KAFKA_SASL_PASSWORD_FILE" doc:"a file with the password, instead"`
-	PostgresURL       string        `env:"COCKPIT_POSTGRES_URL" doc:"postgres://…; empty: dev runs its own" secret:"password"`
-	ClickHouseURL     string        `env:"COCKPIT_CLICKHOUSE_URL" doc:"clickhouse:// or http://…; empty: dev runs its own" secret:"password"`
-	Listen            string        `env:"COCKPIT_LISTEN" envDefault:"127.0.0.1:8080" doc:"address of the HTTP server"`
-	Partitions        int32         `env:"COCKPIT_PARTITIONS" envDefault:"6" doc:"of usage.v1 and guardrail.v1, when they are made"`
-	Window            time.Duration `env:"COCKPIT_WINDOW" envDefault:"24h" doc:"how late an event may be, by Kafka's clock; identities are remembered as long"`
-	TooEarly          time.Duration `env:"COCKPIT_TOO_EARLY" envDefault:"10m" doc:"how far ahead of Kafka's clock an event's time may be"`
-	WindowEvents      int           `env:"COCKPIT_WINDOW_EVENTS" envDefault:"50000000" doc:"identities that a partition's window may hold; at the limit its worker pauses"`
-	Scratch           string        `env:"COCKPIT_SCRATCH" doc:"directory for the past hours of dedupe windows, 16 bytes an identity; empty: the system's for temporary files"`
-	BatchEvents       int           `env:"COCKPIT_BATCH_EVENTS" envDefault:"16384" doc:"the most events of one journal row"`
-	Refresh           time.Duration `env:"COCKPIT_DIRECTORY_REFRESH" envDefault:"250ms" doc:"how often workers look for changes of the directory"`
-	KeepEvents        int           `env:"COCKPIT_KEEP_EVENTS_DAYS" envDefault:"0" doc:"days for which ClickHouse keeps events; 0: for ever"`
-	KeepQuarters      int           `env:"COCKPIT_KEEP_QUARTERS_DAYS" envDefault:"0" doc:"days for which ClickHouse keeps rollups by quarter of an hour; 0: for ever"`
-	KeepDays          int           `env:"COCKPIT_KEEP_DAYS_DAYS" envDefault:"0" doc:"days for which ClickHouse keeps rollups by day; 0: for ever"`
-	KeysFile          string        `env:"COCKPIT_KEYS_FILE" doc:"the program's own keys (cockpit secrets init); empty: dev makes one in its data directory"`
-	PublicURL         string        `env:"COCKPIT_PUBLIC_URL" doc:"where browsers reach the cockpit, https://host; empty: dev takes its own address"`
-	Issuer            string        `env:"COCKPIT_ISSUER" doc:"the OpenID provider that people sign in at; empty: dev runs its own"`
-	ClientID          string        `env:"COCKPIT_CLIENT_ID" doc:"the cockpit's application at the issuer"`
-	ClientSecret      string        `env:"COCKPIT_CLIENT_SECRET" doc:"its secret; empty: a public client, and opaque tokens are refused" secret:"whole"`
-	ClientSecretFile  string        `env:"COCKPIT_CLIENT_SECRET_FILE" doc:"a file with the secret, instead"`
-	ProjectID         string        `env:"COCKPIT_PROJECT_ID" doc:"the issuer's project whose roles count; must be in a token's audience"`
-	Organization      string        `env:"COCKPIT_PLATFORM_ORGANIZATION" doc:"the issuer's organization whose super admins are the platform's; empty: there are none"`
-	Requests          int           `env:"COCKPIT_API_REQUESTS" envDefault:"50" doc:"requests a second that one caller of the API may make, twice that at once; 0: no limit"`
-	Origins           []string      `env:"COCKPIT_API_ORIGINS" doc:"origins of pages elsewhere that may call the API (https://host), besides those of registered clients"`
-	LogLevel          string        `env:"COCKPIT_LOG_LEVEL" envDefault:"info" doc:"debug, info, warn or error"`
-	LogFormat         string        `env:"COCKPIT_LOG_FORMAT" envDefault:"text" doc:"text or json"`
+	KafkaBrokers       []string      `env:"COCKPIT_KAFKA_BROKERS" doc:"seed brokers, host:port, separated by commas; empty: dev runs its own"`
+	KafkaTLS           bool          `env:"COCKPIT_KAFKA_TLS" envDefault:"false" doc:"true: TLS to the brokers"`
+	KafkaCAFile        string        `env:"COCKPIT_KAFKA_TLS_CA_FILE" doc:"PEM file of the authorities to trust; empty: the system's"`
+	KafkaCertFile      string        `env:"COCKPIT_KAFKA_TLS_CERT_FILE" doc:"PEM file of a client certificate, with COCKPIT_KAFKA_TLS_KEY_FILE"`
+	KafkaKeyFile       string        `env:"COCKPIT_KAFKA_TLS_KEY_FILE" doc:"PEM file of its key"`
+	KafkaSASL          string        `env:"COCKPIT_KAFKA_SASL_MECHANISM" doc:"PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512; empty: no SASL"`
+	KafkaUser          string        `env:"COCKPIT_KAFKA_SASL_USER" doc:"who signs in to Kafka"`
+	KafkaPassword      string        `env:"COCKPIT_KAFKA_SASL_PASSWORD" doc:"its password" secret:"whole"`
+	KafkaPasswordFile  string        `env:"COCKPIT_KAFKA_SASL_PASSWORD_FILE" doc:"a file with the password, instead"`
+	PostgresURL        string        `env:"COCKPIT_POSTGRES_URL" doc:"postgres://…; empty: dev runs its own" secret:"password"`
+	ClickHouseURL      string        `env:"COCKPIT_CLICKHOUSE_URL" doc:"clickhouse:// or http://…; empty: dev runs its own" secret:"password"`
+	Listen             string        `env:"COCKPIT_LISTEN" envDefault:"127.0.0.1:8080" doc:"address of the HTTP server"`
+	Partitions         int32         `env:"COCKPIT_PARTITIONS" envDefault:"6" doc:"of usage.v1 and guardrail.v1, when they are made"`
+	Window             time.Duration `env:"COCKPIT_WINDOW" envDefault:"24h" doc:"how late an event may be, by Kafka's clock; identities are remembered as long"`
+	TooEarly           time.Duration `env:"COCKPIT_TOO_EARLY" envDefault:"10m" doc:"how far ahead of Kafka's clock an event's time may be"`
+	WindowEvents       int           `env:"COCKPIT_WINDOW_EVENTS" envDefault:"50000000" doc:"identities that a partition's window may hold; at the limit its worker pauses"`
+	Scratch            string        `env:"COCKPIT_SCRATCH" doc:"directory for the past hours of dedupe windows, 16 bytes an identity; empty: the system's for temporary files"`
+	BatchEvents        int           `env:"COCKPIT_BATCH_EVENTS" envDefault:"16384" doc:"the most events of one journal row"`
+	Refresh            time.Duration `env:"COCKPIT_DIRECTORY_REFRESH" envDefault:"250ms" doc:"how often workers look for changes of the directory"`
+	KeepEvents         int           `env:"COCKPIT_KEEP_EVENTS_DAYS" envDefault:"0" doc:"days for which ClickHouse keeps events; 0: for ever"`
+	KeepQuarters       int           `env:"COCKPIT_KEEP_QUARTERS_DAYS" envDefault:"0" doc:"days for which ClickHouse keeps rollups by quarter of an hour; 0: for ever"`
+	KeepDays           int           `env:"COCKPIT_KEEP_DAYS_DAYS" envDefault:"0" doc:"days for which ClickHouse keeps rollups by day; 0: for ever"`
+	KeysFile           string        `env:"COCKPIT_KEYS_FILE" doc:"the program's own keys (cockpit secrets init); empty: dev makes one in its data directory"`
+	PublicURL          string        `env:"COCKPIT_PUBLIC_URL" doc:"where browsers reach the cockpit, https://host; empty: dev takes its own address"`
+	Issuer             string        `env:"COCKPIT_ISSUER" doc:"the OpenID provider that people sign in at; empty: dev runs its own"`
+	ClientID           string        `env:"COCKPIT_CLIENT_ID" doc:"the cockpit's application at the issuer"`
+	ClientSecret       string        `env:"COCKPIT_CLIENT_SECRET" doc:"its secret; empty: a public client, and opaque tokens are refused" secret:"whole"`
+	ClientSecretFile   string        `env:"COCKPIT_CLIENT_SECRET_FILE" doc:"a file with the secret, instead"`
+	ProjectID          string        `env:"COCKPIT_PROJECT_ID" doc:"the issuer's project whose roles count; must be in a token's audience"`
+	Organization       string        `env:"COCKPIT_PLATFORM_ORGANIZATION" doc:"the issuer's organization whose super admins are the platform's; empty: there are none"`
+	Requests           int           `env:"COCKPIT_API_REQUESTS" envDefault:"50" doc:"requests a second that one caller of the API may make, twice that at once; 0: no limit"`
+	Origins            []string      `env:"COCKPIT_API_ORIGINS" doc:"origins of pages elsewhere that may call the API (https://host), besides those of registered clients"`
+	AuditWebhookURL    string        `env:"COCKPIT_AUDIT_WEBHOOK_URL" doc:"where sealed entries of the audit log are sent, beside the topic audit.v1; empty: nowhere"`
+	AuditWebhookSecret string        `env:"COCKPIT_AUDIT_WEBHOOK_SECRET" doc:"signs them (Standard Webhooks): whsec_ and 24 bytes or more in base64" secret:"whole"`
+	PrivateHosts       []string      `env:"COCKPIT_OUTGOING_PRIVATE_HOSTS" doc:"hosts, name or name:port, that webhooks may reach though they are not globally routable, also by plain HTTP"`
+	LogLevel           string        `env:"COCKPIT_LOG_LEVEL" envDefault:"info" doc:"debug, info, warn or error"`
+	LogFormat          string        `env:"COCKPIT_LOG_FORMAT" envDefault:"text" doc:"text or json"`
 
 	kafkaSecurity []kgo.Opt // made of the settings above
 }
@@ -72,6 +75,7 @@ func loadConfig() (*config, error) {
 		check(value == "" || err == nil && u.Scheme != "" && u.Host != "", "%s is no URL", name)
 	}
 	c.secureKafka(check)
+	c.checkAudit(check)
 	c.checkSignin(check)
 	check(c.Partitions >= 1 && c.Partitions <= 10_000, "COCKPIT_PARTITIONS is %d, and must be 1 to 10000", c.Partitions)
 	check(c.Window >= time.Hour, "COCKPIT_WINDOW is %v, and must be at least 1h", c.Window)

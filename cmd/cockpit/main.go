@@ -56,7 +56,7 @@ func root() *cobra.Command {
 	c.PersistentFlags().StringVar(&o.data, "data", ".cockpit", "directory of the local `cockpit dev`")
 	c.PersistentFlags().BoolVar(&o.json, "json", false, "JSON on stdout, and nothing else there")
 	c.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
-	c.AddCommand(devCommand(o), serveCommand(), openapiCommand(), migrateCommand(o), applyCommand(o), diffCommand(o), exportCommand(o), emitCommand(o), balancesCommand(o), verifyCommand(o),
+	c.AddCommand(devCommand(o), serveCommand(), openapiCommand(), migrateCommand(o), applyCommand(o), diffCommand(o), exportCommand(o), emitCommand(o), balancesCommand(o), verifyCommand(o), auditCommand(o),
 		dlqCommand(o), offsetsCommand(o), correctCommand(o), benchCommand(o), keysCommand(o), secretsCommand(), tokenCommand(o), zitadelCommand(o), configCommand(o))
 	for _, group := range append(c.Commands(), c) {
 		if group.RunE == nil {

@@ -17,7 +17,10 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-const issuerPath = "/issuer"
+const (
+	issuerPath = "/issuer"
+	devKeys    = "keys.json" // dev's own key file, in its data directory
+)
 
 // signin is the part of the settings that says how people sign in.
 func (c *config) signin() signin.Config {
@@ -61,7 +64,7 @@ func (d *dev) keysFile() error {
 	if d.cfg.KeysFile != "" {
 		return nil
 	}
-	d.cfg.KeysFile = filepath.Join(d.data, "keys.json")
+	d.cfg.KeysFile = filepath.Join(d.data, devKeys)
 	if err := secrets.Create(d.cfg.KeysFile); err != nil && !errors.Is(err, fs.ErrExist) {
 		return err
 	}
