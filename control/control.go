@@ -7,8 +7,10 @@ import (
 	"github.com/alchemi/cockpit/control/accounts"
 	"github.com/alchemi/cockpit/control/api"
 	"github.com/alchemi/cockpit/control/auditlog"
+	"github.com/alchemi/cockpit/control/clients"
 	"github.com/alchemi/cockpit/control/keys"
 	"github.com/alchemi/cockpit/control/people"
+	"github.com/alchemi/cockpit/control/sections"
 	"github.com/alchemi/cockpit/control/sessions"
 )
 
@@ -22,5 +24,7 @@ func New(cfg api.Config) *api.API {
 	people.Register(a)
 	sessions.Register(a)
 	auditlog.Register(a)
+	clients.Register(a)
+	sections.Register(a)
 	return a
 }

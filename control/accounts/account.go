@@ -2,11 +2,11 @@ package accounts
 
 import (
 	"context"
-	"fmt"
 	"time"
 
 	"github.com/alchemi/cockpit/control/api"
 	"github.com/alchemi/cockpit/control/audit"
+	"github.com/alchemi/cockpit/metering/directory"
 	"github.com/jackc/pgx/v5"
 )
 
@@ -58,7 +58,7 @@ func load(ctx context.Context, tx pgx.Tx, ref api.Ref, lock bool) (*Account, err
 
 // save writes what can change, with a new revision, and makes metering look. It fills in what the database says.
 func (a *Account) save(ctx context.Context, tx pgx.Tx) error {
-	version, err := raise(ctx, tx)
+	version, err := directory.Raise(ctx, tx)
 	if err != nil {
 		return err
 	}
@@ -69,16 +69,6 @@ func (a *Account) save(ctx context.Context, tx pgx.Tx) error {
 		return conflict(err)
 	}
 	return nil
-}
-
-// raise gives the directory a new version, under its lock: from here to the commit, changes of the directory are one
-// after the other.
-func raise(ctx context.Context, tx pgx.Tx) (version int64, err error) {
-	if _, err = tx.Exec(ctx, `UPDATE deployment SET directory_version = directory_version + 1`); err != nil {
-		return 0, fmt.Errorf("raise the directory's version: %w", err)
-	}
-	err = tx.QueryRow(ctx, `SELECT directory_version FROM deployment`).Scan(&version)
-	return version, err
 }
 
 // conflict names what is taken.

@@ -5,8 +5,8 @@
 // closed, for 30 days in which it can be opened again, and after which it is exported and erased. Key and region never
 // change. Each change raises the directory's version, so that metering knows within a second.
 //
-// Failures: key_taken, issuer_organization_taken, account_closed, and those of every operation.
+// Failures: key_taken, section_absent, factor_exists, already_charged, issuer_organization_taken, account_closed, and those of every operation.
 //
 // Map: account.go (the object and its store), platform.go (operations of super admins), own.go (of the account),
-// sections.go, elevations.go.
+// sections.go, factors.go, elevations.go.
 package accounts

@@ -8,6 +8,7 @@ import (
 
 	"github.com/alchemi/cockpit/control/access"
 	"github.com/alchemi/cockpit/control/api"
+	"github.com/alchemi/cockpit/metering/directory"
 )
 
 const (
@@ -24,6 +25,7 @@ func Register(a *api.API) {
 	registerPlatform(a)
 	registerOwn(a)
 	registerSections(a)
+	registerFactors(a)
 	registerElevations(a)
 }
 
@@ -97,7 +99,7 @@ func create(ctx context.Context, c *api.Call, in *createInput) (*api.Answer[Acco
 	if in.Body.Limits == nil {
 		in.Body.Limits = &api.Limits{}
 	}
-	version, err := raise(ctx, c.Tx)
+	version, err := directory.Raise(ctx, c.Tx)
 	if err != nil {
 		return nil, err
 	}

@@ -14,6 +14,7 @@ type Kind struct {
 // Kinds of objects.
 var (
 	AccountKind    = Kind{"acc", "account"}
+	FactorKind     = Kind{"fac", "credits_factor"}
 	SectionKind    = Kind{"sec", "section"}
 	PersonKind     = Kind{"per", "person"}
 	KeyKind        = Kind{"key", "service_key"}

@@ -75,13 +75,7 @@ func New(t testing.TB, o Options) *Server {
 		return time.Now().Add(s.clock.ahead)
 	}
 	s.Metering = testkit.Pool(t, url, postgres.RoleMetering)
-	demo, err := directory.Parse(deploy.Demo)
-	if err == nil {
-		_, err = directory.Apply(t.Context(), s.Metering, demo, directory.Options{Author: "test"})
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
+	s.Apply(string(deploy.Demo))
 	// Somebody without a role of his own, who has signed in: whom assignments name.
 	if _, err := owner.Exec(t.Context(), `INSERT INTO people (issuer, subject, name, email) VALUES ('test', 'grace', 'Grace Hopper', 'grace@acme.example')`); err != nil {
 		t.Fatal(err)
@@ -92,6 +86,18 @@ func New(t testing.TB, o Options) *Server {
 	t.Cleanup(server.Close)
 	s.URL = server.URL
 	return s
+}
+
+// Apply brings the directory to what a file of cockpit apply says.
+func (s *Server) Apply(file string) {
+	s.t.Helper()
+	f, err := directory.Parse([]byte(file))
+	if err == nil {
+		_, err = directory.Apply(s.t.Context(), s.Metering, f, directory.Options{Author: "test"})
+	}
+	if err != nil {
+		s.t.Fatal(err)
+	}
 }
 
 // Advance moves the API's clock.

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	metering "github.com/alchemi/cockpit/metering/directory"
 	"github.com/jackc/pgx/v5"
 )
 
@@ -190,17 +191,16 @@ func (t *treeApplier) plan(scope int64, key string) {
 
 func (t *treeApplier) factor(f Factor) {
 	place := fmt.Sprintf("%s: credits_factor from %s", t.place, f.From.UTC().Format(time.RFC3339))
-	var same bool
-	if t.get(`SELECT value = $4::numeric FROM credits_factors WHERE account_id = $1 AND section_id = $2 AND valid_from = $3`,
-		[]any{t.account, t.section, f.From, f.Value}, &same) {
-		if !same {
-			t.fail("%s: a factor is never edited; begin a new one", place)
-		}
+	if t.err != nil {
 		return
 	}
-	t.notCharged(place, f.From)
-	t.do(`INSERT INTO credits_factors (account_id, section_id, value, valid_from) VALUES ($1, $2, $3::numeric, $4)`, t.account, t.section, f.Value, f.From)
-	t.changed(t.account, "%s: %s", place, f.Value)
+	added, err := metering.Factor{Account: t.account, Section: t.section, Value: f.Value, From: f.From}.Add(t.ctx, t.tx, t.now, t.options.Correct)
+	if err != nil {
+		t.refused(place, err)
+	}
+	if added {
+		t.changed(t.account, "%s: %s", place, f.Value)
+	}
 }
 
 func (t *treeApplier) below(parent int64, members []Member, organizations []Organization, teams []Team) {

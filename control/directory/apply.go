@@ -15,9 +15,6 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 )
 
-// priceLead is how far ahead a change of a price, term or factor must begin, so that every worker's snapshot has it.
-const priceLead = 5 * time.Second
-
 // Options say how to apply.
 type Options struct {
 	DryRun bool // say what would change, and change nothing
@@ -35,8 +32,11 @@ func Apply(ctx context.Context, pool *pgxpool.Pool, f *File, o Options) ([]strin
 	err := pgx.BeginFunc(ctx, pool, func(tx pgx.Tx) error {
 		a.tx = tx
 		// One at a time: raising the version also locks it.
-		a.do(`UPDATE deployment SET directory_version = directory_version + 1`)
-		a.get(`SELECT directory_version, now() FROM deployment`, nil, &a.version, &a.now)
+		var err error
+		if a.version, err = metering.Raise(ctx, tx); err != nil {
+			return err
+		}
+		a.get(`SELECT now()`, nil, &a.now)
 		a.apply(f)
 		if a.err != nil {
 			return a.err
@@ -278,8 +278,8 @@ func (a *applier) model(account *int64, section int64, m Model) {
 		var have string
 		a.get(`SELECT free, policy FROM model_terms WHERE model_id = $1 ORDER BY valid_from DESC LIMIT 1`, []any{id}, &free, &have)
 		if free != m.Free || have != policy {
-			a.do(`INSERT INTO model_terms (account_id, model_id, free, policy, valid_from) VALUES ($1, $2, $3, $4, $5)`, account, id, m.Free, policy, a.now.Add(priceLead))
-			a.changed(touch, "%s: free %t, policy %s, from %s on", place, m.Free, policy, a.now.Add(priceLead).Format(time.RFC3339))
+			a.do(`INSERT INTO model_terms (account_id, model_id, free, policy, valid_from) VALUES ($1, $2, $3, $4, $5)`, account, id, m.Free, policy, a.now.Add(metering.PriceLead))
+			a.changed(touch, "%s: free %t, policy %s, from %s on", place, m.Free, policy, a.now.Add(metering.PriceLead).Format(time.RFC3339))
 		}
 	}
 	for _, p := range m.Prices {
@@ -325,14 +325,20 @@ func samePrices(a, b map[string]price.Item) bool {
 
 // notCharged refuses a change that begins before now when something may have been charged since.
 func (a *applier) notCharged(place string, from time.Time) {
-	if from.After(a.now.Add(priceLead)) || a.options.Correct {
+	if a.err != nil || a.options.Correct {
 		return
 	}
-	var charged bool
-	a.get(`SELECT EXISTS (SELECT FROM journal WHERE charged > 0 AND max_time >= $1)`, []any{from}, &charged)
-	if charged {
-		a.fail("%s: must begin at least %s ahead, since usage of that time has been charged already; correct that with cockpit correct", place, priceLead)
+	if err := metering.MayBegin(a.ctx, a.tx, from, a.now); err != nil {
+		a.refused(place, err)
 	}
+}
+
+// refused fails with what can't be as asked, and what can be done instead.
+func (a *applier) refused(place string, err error) {
+	if errors.Is(err, metering.ErrCharged) {
+		err = fmt.Errorf("%w; correct that with cockpit correct", err)
+	}
+	a.fail("%s: %w", place, err)
 }
 
 func (a *applier) plan(p Plan) {

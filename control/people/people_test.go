@@ -26,7 +26,9 @@ type assignment struct {
 func person(t *testing.T, s *controltest.Server, as string) (id string) {
 	t.Helper()
 	s.As(as).Do(http.MethodGet, "/v1/accounts/key:acme", "")
-	var list struct{ Items []struct{ ID, Subject string } }
+	var list struct {
+		Items []struct{ ID, Subject string }
+	}
 	s.As("super_admin").Want(http.StatusOK, http.MethodGet, "/v1/platform/people?limit=200", "").Into(&list)
 	for _, p := range list.Items {
 		if p.Subject == as {
