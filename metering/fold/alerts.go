@@ -1,6 +1,7 @@
 package fold
 
 import (
+	"encoding/json"
 	"fmt"
 	"time"
 
@@ -19,23 +20,43 @@ const (
 	quarantined      = "usage.quarantined"
 )
 
-// crossing writes an alert and its outbox row, once for the scope, cycle, allocation and threshold.
-func (r *round) crossing(batch *pgx.Batch, p *page, slot int, tree *cachedTree, eff allocation.Effective, percent int) {
+// crossings are alerts to write, by column: a month's first hours may bring thousands at once.
+type crossings struct {
+	accounts, sections, scopes []int64
+	kinds, keys, data          []string
+}
+
+// crossing raises an alert, once for the scope, cycle, allocation and threshold.
+func (r *round) crossing(p *page, slot int, tree *cachedTree, eff allocation.Effective, percent int) error {
 	kind := thresholdCrossed
 	if percent >= 100 {
 		kind = exhausted
 	}
 	scope := tree.scopes[p.scope(slot)]
-	data := map[string]any{
+	data, err := json.Marshal(map[string]any{
 		"scope":     map[string]any{"kind": scope.Kind, "id": scope.ID, "key": scope.Key},
 		"threshold": percent, "used": credit.Amount(p.used[slot]), "effective_allocation": eff.Allocation, "source": eff.Source,
 		"enforcement": tree.Enforcement, "cycle_start": time.Unix(p.key.CycleStart, 0).UTC(),
+	})
+	c := &r.crossings
+	c.accounts, c.sections, c.scopes = append(c.accounts, p.key.Account), append(c.sections, p.key.Section), append(c.scopes, scope.ID)
+	c.kinds, c.data = append(c.kinds, kind), append(c.data, string(data))
+	c.keys = append(c.keys, fmt.Sprintf("threshold/%d/%d/%d/%d", scope.ID, p.key.CycleStart, eff.Allocation, percent))
+	return err
+}
+
+// raise writes the crossings with their outbox rows.
+func (c *crossings) raise(batch *pgx.Batch) {
+	if len(c.keys) == 0 {
+		return
 	}
 	batch.Queue(`WITH new AS (
-			INSERT INTO alerts (account_id, section_id, type, dedupe_key, scope_id, data) VALUES ($1, $2, $3, $4, $5, $6)
-			ON CONFLICT (dedupe_key) DO NOTHING RETURNING id)
-		INSERT INTO alert_outbox (account_id, alert_id) SELECT $1, id FROM new`,
-		p.key.Account, p.key.Section, kind, fmt.Sprintf("threshold/%d/%d/%d/%d", scope.ID, p.key.CycleStart, eff.Allocation, percent), scope.ID, data)
+			INSERT INTO alerts (account_id, section_id, scope_id, type, dedupe_key, data)
+			SELECT account, section, scope, kind, key, data::jsonb
+			FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::text[], $5::text[], $6::text[]) AS c(account, section, scope, kind, key, data)
+			ON CONFLICT (dedupe_key) DO NOTHING RETURNING id, account_id)
+		INSERT INTO alert_outbox (account_id, alert_id) SELECT account_id, id FROM new`,
+		c.accounts, c.sections, c.scopes, c.kinds, c.keys, c.data)
 }
 
 // notice is a kind of event that admins are told of, once an hour.

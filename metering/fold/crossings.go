@@ -51,8 +51,11 @@ func (r *round) cross(ctx context.Context) error {
 	}
 	batch := &pgx.Batch{}
 	for _, p := range r.pages {
-		r.comparePage(batch, p, changed[p.key.TreeKey])
+		if err := r.comparePage(batch, p, changed[p.key.TreeKey]); err != nil {
+			return err
+		}
 	}
+	r.crossings.raise(batch)
 	r.notify(batch)
 	batch.Queue(`UPDATE accounts SET crossings_version = version WHERE crossings_version < version AND account_id = ANY($1)`, slices.Collect(maps.Keys(versions)))
 	if err := r.tx.SendBatch(ctx, batch).Close(); err != nil {
@@ -150,12 +153,16 @@ func (r *round) loadTrees(ctx context.Context, versions map[int64]int64, charged
 }
 
 // comparePage compares the page's balances that were charged, or all of them where the tree changed.
-func (r *round) comparePage(batch *pgx.Batch, p *page, changed bool) {
+func (r *round) comparePage(batch *pgx.Batch, p *page, changed bool) error {
 	tree := r.f.trees[p.key.TreeKey]
 	rewritten := false
 	for slot := range balances.PageScopes {
 		if changed || p.charged != nil && p.charged[slot] != (balances.Sum{}) {
-			rewritten = r.compare(batch, p, slot, tree) || rewritten
+			another, err := r.compare(p, slot, tree)
+			if err != nil {
+				return err
+			}
+			rewritten = rewritten || another
 		}
 	}
 	if rewritten {
@@ -163,11 +170,12 @@ func (r *round) comparePage(batch *pgx.Batch, p *page, changed bool) {
 		batch.Queue(`UPDATE balance_pages SET allocation = $5 WHERE account_id = $1 AND section_id = $2 AND cycle_start = $3 AND page = $4`,
 			k.Account, k.Section, time.Unix(k.CycleStart, 0), k.Page, p.allocation)
 	}
+	return nil
 }
 
 // compare raises what was crossed since the balance was looked at last. It notes what it was compared with, and says
 // whether that is another allocation than before.
-func (r *round) compare(batch *pgx.Batch, p *page, slot int, tree *cachedTree) (another bool) {
+func (r *round) compare(p *page, slot int, tree *cachedTree) (another bool, err error) {
 	eff := tree.Effective[p.scope(slot)]
 	before := p.compared(slot)
 	var now *int64
@@ -179,13 +187,15 @@ func (r *round) compare(batch *pgx.Batch, p *page, slot int, tree *cachedTree) (
 		for _, percent := range tree.Thresholds {
 			reached := before != nil && allocation.Reached(p.usedBefore(slot), credit.Amount(*before), percent)
 			if !reached && allocation.Reached(credit.Amount(p.used[slot]), eff.Allocation, percent) {
-				r.crossing(batch, p, slot, tree, eff, percent)
+				if err := r.crossing(p, slot, tree, eff, percent); err != nil {
+					return false, err
+				}
 			}
 		}
 	}
 	if now == nil && before == nil || now != nil && before != nil && *now == *before {
-		return false
+		return false, nil
 	}
 	p.compare(slot, now)
-	return true
+	return true, nil
 }

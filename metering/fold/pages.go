@@ -65,27 +65,40 @@ func (p *page) add(charged *balances.Page) error {
 	return nil
 }
 
+// pagesTogether is how many pages are written by one statement, a megabyte of them: a statement costs more than a page.
+const pagesTogether = 1 << 10
+
+// writePages sets $7 pages whose keys are $1 to $4; $5 and $6 are what all of them used and their events, one page behind the other.
+const writePages = `INSERT INTO balance_pages (account_id, section_id, cycle_start, page, used, events)
+	SELECT account_id, section_id, cycle_start, page, ($5::bigint[])[n * $7 - $7 + 1 : n * $7], ($6::bigint[])[n * $7 - $7 + 1 : n * $7]
+	FROM unnest($1::bigint[], $2::bigint[], $3::timestamptz[], $4::bigint[]) WITH ORDINALITY AS k(account_id, section_id, cycle_start, page, n)
+	ON CONFLICT (account_id, section_id, cycle_start, page) DO UPDATE SET used = EXCLUDED.used, events = EXCLUDED.events`
+
 // write moves balances and positions.
 func (r *round) write(ctx context.Context) error {
 	if r.rows == 0 {
 		return nil
 	}
-	if err := r.readPages(ctx, slices.Collect(maps.Keys(r.sums))); err != nil {
+	keys := slices.SortedFunc(maps.Keys(r.sums), asStored)
+	if err := r.readPages(ctx, keys); err != nil {
 		return err
 	}
 	batch := &pgx.Batch{}
-	for key, charged := range r.sums {
-		p := r.pages[key]
-		if p == nil {
-			p = &page{key: key, used: make([]int64, balances.PageScopes), events: make([]int64, balances.PageScopes)}
-			r.pages[key] = p
+	for some := range slices.Chunk(keys, pagesTogether) {
+		var used, events []int64
+		for _, key := range some {
+			p := r.pages[key]
+			if p == nil {
+				p = &page{key: key, used: make([]int64, balances.PageScopes), events: make([]int64, balances.PageScopes)}
+				r.pages[key] = p
+			}
+			if err := p.add(r.sums[key]); err != nil {
+				return err
+			}
+			used, events = append(used, p.used...), append(events, p.events...)
 		}
-		if err := p.add(charged); err != nil {
-			return err
-		}
-		batch.Queue(`INSERT INTO balance_pages (account_id, section_id, cycle_start, page, used, events) VALUES ($1, $2, $3, $4, $5, $6)
-			ON CONFLICT (account_id, section_id, cycle_start, page) DO UPDATE SET used = EXCLUDED.used, events = EXCLUDED.events`,
-			key.Account, key.Section, time.Unix(key.CycleStart, 0), key.Page, p.used, p.events)
+		c := columnsOf(some)
+		batch.Queue(writePages, c.accounts, c.sections, c.cycles, c.pages, used, events, balances.PageScopes)
 	}
 	batch.Queue(`INSERT INTO fold_positions (offsets_id, next) SELECT * FROM unnest($1::bigint[], $2::bigint[])
 		ON CONFLICT (offsets_id) DO UPDATE SET next = EXCLUDED.next`, r.ids, r.next)
@@ -95,22 +108,31 @@ func (r *round) write(ctx context.Context) error {
 	return nil
 }
 
+// asStored is the order in which most pages are stored.
+func asStored(a, b balances.PageKey) int {
+	return cmp.Or(cmp.Compare(a.Account, b.Account), cmp.Compare(a.Section, b.Section), cmp.Compare(a.CycleStart, b.CycleStart), cmp.Compare(a.Page, b.Page))
+}
+
+// columns are the parts of keys.
+type columns struct {
+	accounts, sections, pages []int64
+	cycles                    []time.Time
+}
+
+func columnsOf(keys []balances.PageKey) (c columns) {
+	for _, k := range keys {
+		c.accounts, c.sections, c.cycles, c.pages = append(c.accounts, k.Account), append(c.sections, k.Section), append(c.cycles, time.Unix(k.CycleStart, 0)), append(c.pages, k.Page)
+	}
+	return c
+}
+
 const pageColumns = `p.account_id, p.section_id, extract(epoch FROM p.cycle_start)::bigint, p.page, p.used, p.events, p.allocation`
 
 // readPages reads those of the named pages that are there and not read yet.
 func (r *round) readPages(ctx context.Context, keys []balances.PageKey) error {
-	slices.SortFunc(keys, func(a, b balances.PageKey) int { // as they are stored
-		return cmp.Or(cmp.Compare(a.Account, b.Account), cmp.Compare(a.Section, b.Section), cmp.Compare(a.CycleStart, b.CycleStart), cmp.Compare(a.Page, b.Page))
-	})
-	var accounts, sections, pages []int64
-	var cycles []time.Time
-	for _, k := range keys {
-		if r.pages[k] == nil {
-			accounts, sections, cycles, pages = append(accounts, k.Account), append(sections, k.Section), append(cycles, time.Unix(k.CycleStart, 0)), append(pages, k.Page)
-		}
-	}
+	c := columnsOf(slices.DeleteFunc(slices.Clone(keys), func(k balances.PageKey) bool { return r.pages[k] != nil }))
 	rows, err := r.tx.Query(ctx, `SELECT `+pageColumns+` FROM unnest($1::bigint[], $2::bigint[], $3::timestamptz[], $4::bigint[]) AS k(account_id, section_id, cycle_start, page)
-		JOIN balance_pages p USING (account_id, section_id, cycle_start, page)`, accounts, sections, cycles, pages)
+		JOIN balance_pages p USING (account_id, section_id, cycle_start, page)`, c.accounts, c.sections, c.cycles, c.pages)
 	if err != nil {
 		return err
 	}
