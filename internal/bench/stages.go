@@ -80,6 +80,9 @@ type staged struct {
 	decoded  []events.Usage
 	resolved []directory.Resolution
 	decider  decide.Decider
+	usages   []*events.Usage // of those that are decided together
+	arrivals []decide.Arrival
+	verdicts [decide.Together]decide.Verdict
 	body     journal.Body
 	encoder  journal.Encoder
 	row      []byte
@@ -164,12 +167,21 @@ func (s *staged) price() error {
 func (s *staged) decide() error {
 	s.body.Entries, s.body.Paths = s.body.Entries[:0], s.body.Paths[:0]
 	s.decider.Begin(&s.body)
-	for i, r := range s.batch {
-		v := s.decider.Usage(&s.decoded[i], decide.Arrival{Position: r.Offset, RecordMicros: r.Timestamp.UnixMicro(), PartitionsHere: 1}, nil)
-		if v.Entry.Decision != journal.Charged {
-			return fmt.Errorf("an event was %v: %s", v.Entry.Decision, v.Detail)
+	for first := 0; first < len(s.batch); first += decide.Together {
+		s.usages, s.arrivals = s.usages[:0], s.arrivals[:0]
+		for i := first; i < min(first+decide.Together, len(s.batch)); i++ {
+			r := s.batch[i]
+			s.usages = append(s.usages, &s.decoded[i])
+			s.arrivals = append(s.arrivals, decide.Arrival{Position: r.Offset, RecordMicros: r.Timestamp.UnixMicro(), PartitionsHere: 1})
 		}
-		s.body.Entries = append(s.body.Entries, v.Entry)
+		s.decider.Usages(s.usages, s.arrivals, s.verdicts[:])
+		for i := range s.usages {
+			v := &s.verdicts[i]
+			if v.Entry.Decision != journal.Charged {
+				return fmt.Errorf("an event was %v: %s", v.Entry.Decision, v.Detail)
+			}
+			s.body.Entries = append(s.body.Entries, v.Entry)
+		}
 	}
 	return s.decider.Err()
 }

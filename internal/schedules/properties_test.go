@@ -62,17 +62,20 @@ func (b *books) batch(of []event, crash bool) {
 	from := b.lease.Next
 	var out body.Body
 	b.decider.Begin(&out)
+	us, at, verdicts := make([]*events.Usage, len(of)), make([]decide.Arrival, len(of)), make([]decide.Verdict, len(of))
 	for i := range of {
 		e := &of[i]
-		u := events.Usage{ID: e.id, Source: e.source, Account: e.account, Section: "copilot", User: e.user, Team: e.team, Model: e.model, TimeMicros: e.time.UnixMicro()}
-		u.Quantities.Set(events.InputTokens, e.input)
-		u.Quantities.Set(events.OutputTokens, e.output)
-		at := decide.Arrival{Position: from + int64(i), RecordMicros: begin.UnixMicro(), PartitionsHere: 1}
-		v := b.decider.Usage(&u, at, nil)
+		us[i] = &events.Usage{ID: e.id, Source: e.source, Account: e.account, Section: "copilot", User: e.user, Team: e.team, Model: e.model, TimeMicros: e.time.UnixMicro()}
+		us[i].Quantities.Set(events.InputTokens, e.input)
+		us[i].Quantities.Set(events.OutputTokens, e.output)
+		at[i] = decide.Arrival{Position: from + int64(i), RecordMicros: begin.UnixMicro(), PartitionsHere: 1}
+	}
+	b.decider.Usages(us, at, verdicts)
+	for i, v := range verdicts {
 		if v.Doubt {
 			asked := map[[16]byte]bool{v.Entry.Identity: false}
-			b.must(b.journal.Decided(b.t.Context(), "usage.v1", asked, e.time, e.time))
-			v = b.decider.Usage(&u, at, &decide.Answer{Decided: asked[v.Entry.Identity]})
+			b.must(b.journal.Decided(b.t.Context(), "usage.v1", asked, of[i].time, of[i].time))
+			v = b.decider.Usage(us[i], at[i], &decide.Answer{Decided: asked[v.Entry.Identity]})
 		}
 		b.must(b.decider.Err())
 		out.Entries = append(out.Entries, v.Entry)

@@ -62,12 +62,15 @@ type Decider struct {
 	Window   *dedupe.Window
 	Snapshot *directory.Snapshot
 
-	body    *journal.Body
-	paths   map[pathKey]int
-	old     map[[16]byte]struct{} // identities of this batch that are older than the window's floor
-	request directory.Request
-	result  directory.Resolution
-	err     error
+	body   *journal.Body
+	paths  map[pathKey]int
+	old    map[[16]byte]struct{} // identities of this batch that are older than the window's floor
+	result directory.Resolution
+	err    error
+
+	requests   []directory.Request // of events whose turn is to come, and their identities
+	identities []dedupe.Hash
+	touched    uint64 // keeps what is read ahead
 }
 
 type pathKey struct {
@@ -90,71 +93,105 @@ func (d *Decider) Begin(body *journal.Body) {
 // with an error must not be committed, and the window must be made anew.
 func (d *Decider) Err() error { return d.err }
 
+// Together is how many events Usages is best given at once.
+const Together = 16
+
+// Usages decides usage events, one behind the other, into as many verdicts. It is Usage of each, but what the events wait for
+// in memory, in places far apart, they wait for together.
+func (d *Decider) Usages(us []*events.Usage, at []Arrival, out []Verdict) {
+	d.requests, d.identities = d.requests[:0], d.identities[:0]
+	for _, u := range us {
+		d.requests = append(d.requests, usageRequest(u))
+		d.identities = append(d.identities, d.Hasher.Sum(u.Account, u.Source, u.ID))
+	}
+	d.touched += d.Snapshot.Ahead(d.requests)
+	d.Window.Ahead(d.identities)
+	for i, u := range us {
+		out[i] = Verdict{Entry: journal.Entry{Identity: d.identities[i]}}
+		d.usage(u, &d.requests[i], &at[i], nil, &out[i])
+	}
+}
+
 // Usage decides a usage event. answer is nil at first.
 func (d *Decider) Usage(u *events.Usage, at Arrival, answer *Answer) Verdict {
-	d.request = directory.Request{Source: u.Source, Account: u.Account, Section: u.Section, User: u.User, Team: u.Team, Model: u.Model, TimeMicros: u.TimeMicros}
-	v, open := d.open(u.ID, at, answer)
-	if !open {
-		return v
+	r := usageRequest(u)
+	v := Verdict{Entry: journal.Entry{Identity: d.Hasher.Sum(u.Account, u.Source, u.ID)}}
+	d.usage(u, &r, &at, answer, &v)
+	return v
+}
+
+func usageRequest(u *events.Usage) directory.Request {
+	return directory.Request{Source: u.Source, Account: u.Account, Section: u.Section, User: u.User, Team: u.Team, Model: u.Model, TimeMicros: u.TimeMicros}
+}
+
+func (d *Decider) usage(u *events.Usage, r *directory.Request, at *Arrival, answer *Answer, v *Verdict) {
+	if !d.open(u.ID, r, at, answer, v) {
+		return
 	}
-	d.Snapshot.Resolve(&d.request, &d.result)
+	d.Snapshot.Resolve(r, &d.result)
 	if d.result.Reason != 0 {
-		return d.reject(v, d.result.Reason, d.result.Detail)
+		d.reject(r, v, d.result.Reason, d.result.Detail)
+		return
 	}
 	credits, cost, reason, detail := d.price(u)
 	if reason != 0 {
-		return d.reject(v, reason, detail)
+		d.reject(r, v, reason, detail)
+		return
 	}
 	v.Entry.Decision = journal.Charged
 	if d.result.Observe {
 		v.Entry.Decision, credits = journal.Observed, 0
 	}
-	return d.keep(v, credits, cost)
+	d.keep(v, credits, cost)
 }
 
 // Guardrail decides a guardrail event: recorded, never charged.
 func (d *Decider) Guardrail(g *events.Guardrail, at Arrival, answer *Answer) Verdict {
-	d.request = directory.Request{Source: g.Source, Account: g.Account, Section: g.Section, User: g.User, Team: g.Team, TimeMicros: g.TimeMicros, NoModel: true}
-	v, open := d.open(g.ID, at, answer)
-	if !open {
+	r := directory.Request{Source: g.Source, Account: g.Account, Section: g.Section, User: g.User, Team: g.Team, TimeMicros: g.TimeMicros, NoModel: true}
+	v := Verdict{Entry: journal.Entry{Identity: d.Hasher.Sum(g.Account, g.Source, g.ID)}}
+	if !d.open(g.ID, &r, &at, answer, &v) {
 		return v
 	}
-	d.Snapshot.Resolve(&d.request, &d.result)
+	d.Snapshot.Resolve(&r, &d.result)
 	if d.result.Reason != 0 {
-		return d.reject(v, d.result.Reason, d.result.Detail)
+		d.reject(&r, &v, d.result.Reason, d.result.Detail)
+		return v
 	}
 	v.Entry.Decision = journal.Skipped
-	return d.keep(v, 0, 0)
+	d.keep(&v, 0, 0)
+	return v
 }
 
-// open makes the decisions that need no directory. It returns false when the verdict is final, or a doubt.
-func (d *Decider) open(id string, at Arrival, answer *Answer) (v Verdict, open bool) {
-	r := &d.request
-	v.Entry = journal.Entry{Position: at.Position, TimeMicros: r.TimeMicros, Identity: d.Hasher.Sum(r.Account, r.Source, id)}
+// open makes the decisions that need no directory. It returns false when the verdict, which has the identity, is final, or a doubt.
+func (d *Decider) open(id string, r *directory.Request, at *Arrival, answer *Answer, v *Verdict) bool {
+	v.Entry.Position, v.Entry.TimeMicros = at.Position, r.TimeMicros
 	if r.TimeMicros > at.RecordMicros+d.Limits.TooEarly.Microseconds() {
-		return d.reject(v, events.TooEarly, "its time is ahead of the time at which it arrived"), false
+		d.reject(r, v, events.TooEarly, "its time is ahead of the time at which it arrived")
+		return false
 	}
 	late := r.TimeMicros < at.RecordMicros-d.Limits.TooLate.Microseconds()
 	if answer == nil && (late || r.TimeMicros < d.Window.Floor()) {
 		v.Doubt = true
-		return v, false
+		return false
 	}
 	if late && !answer.Authorized {
-		return d.reject(v, events.TooLate, "it arrived more than a day after its time"), false
+		d.reject(r, v, events.TooLate, "it arrived more than a day after its time")
+		return false
 	}
 	home := int32(identity.Home(r.Account, r.Source, id, int(at.PartitionsHere)))
 	if home != at.Partition {
 		if at.Moves >= MovesMax {
-			return d.reject(v, events.Misrouted, "it was moved towards its home three times and did not get there"), false
+			d.reject(r, v, events.Misrouted, "it was moved towards its home three times and did not get there")
+			return false
 		}
 		v.Entry.Decision, v.Entry.Home = journal.Moved, home
-		return v, false
+		return false
 	}
 	if _, inBatch := d.old[v.Entry.Identity]; inBatch || answer != nil && answer.Decided || d.seen(&v.Entry) {
 		v.Entry.Decision = journal.Duplicate
-		return v, false
+		return false
 	}
-	return v, true
+	return true
 }
 
 func (d *Decider) seen(e *journal.Entry) bool {
@@ -166,7 +203,7 @@ func (d *Decider) seen(e *journal.Entry) bool {
 }
 
 // keep remembers the identity and adds the path.
-func (d *Decider) keep(v Verdict, credits credit.Amount, cost credit.Cost) Verdict {
+func (d *Decider) keep(v *Verdict, credits credit.Amount, cost credit.Cost) {
 	if v.Entry.TimeMicros < d.Window.Floor() {
 		d.old[v.Entry.Identity] = struct{}{}
 	} else if fresh, err := d.Window.Add(v.Entry.Identity, v.Entry.TimeMicros); err != nil {
@@ -178,7 +215,6 @@ func (d *Decider) keep(v Verdict, credits credit.Amount, cost credit.Cost) Verdi
 		Path: d.path(v.Entry.TimeMicros), Membership: d.result.Member, User: d.result.User, Model: d.result.ModelID, Price: d.result.PriceID, Factor: d.result.FactorID,
 		Flags: d.result.Flags, Credits: int64(credits), Cost: int64(cost),
 	}
-	return v
 }
 
 func (d *Decider) path(micros int64) int {
@@ -194,10 +230,9 @@ func (d *Decider) path(micros int64) int {
 }
 
 // reject quarantines. A rejected identity stays unknown, so that the event can be charged when it comes again.
-func (d *Decider) reject(v Verdict, reason events.Reason, detail string) Verdict {
+func (d *Decider) reject(r *directory.Request, v *Verdict, reason events.Reason, detail string) {
 	v.Entry.Decision, v.Entry.Reason, v.Detail = journal.Quarantined, reason, detail
-	v.Entry.Account = d.Snapshot.AccountID(d.request.Account)
-	return v
+	v.Entry.Account = d.Snapshot.AccountID(r.Account)
 }
 
 func (d *Decider) price(u *events.Usage) (credits credit.Amount, cost credit.Cost, reason events.Reason, detail string) {

@@ -45,13 +45,13 @@ func (h *hour) contains(hash *Hash) (bool, error) {
 	return h.settled(hash)
 }
 
-// touch reads what contains will read first, so that what waits for memory in many hours waits together.
-func (h *hour) touch(hash *Hash) (sum uint64) {
-	if g := h.set.segment(hash); g != nil {
-		sum = g.index[home(hash)]
-	}
+// touch reads what contains and add will read first.
+func (h *hour) touch(hashes []Hash) (sum uint64) {
+	sum = h.set.touch(hashes)
 	if h.run != nil {
-		sum += h.run.filter.block(hash)[0]
+		for i := range hashes {
+			sum += h.run.filter.block(&hashes[i])[0]
+		}
 	}
 	return sum
 }

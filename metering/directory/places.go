@@ -40,6 +40,35 @@ const (
 	placesPerUser = 4
 )
 
+// placeHash is that of the request's placeKey.
+func placeHash(r *Request) uint64 {
+	var buf [256]byte
+	return maphash.Bytes(placeSeed, placeKey(buf[:0], r))
+}
+
+// hasKey says whether key is the request's placeKey.
+func (r *Request) hasKey(key string) bool {
+	for _, s := range [...]string{r.Section, r.User, r.Team, r.Source} {
+		if len(key) < 2+len(s) || int(key[0])|int(key[1])<<8 != len(s) || key[2:2+len(s)] != s {
+			return false
+		}
+		key = key[2+len(s):]
+	}
+	return key == ""
+}
+
+// slot is where the search for the request's place begins; nil if none is remembered.
+func (r *Request) slot() *atomic.Pointer[place] {
+	if r.account == nil {
+		return nil
+	}
+	table := r.account.places.table.Load()
+	if table == nil {
+		return nil
+	}
+	return &(*table)[r.hash&uint64(len(*table)-1)]
+}
+
 // placeKey appends what a place is found by.
 func placeKey(b []byte, r *Request) []byte {
 	for _, s := range [...]string{r.Section, r.User, r.Team, r.Source} {
@@ -49,8 +78,8 @@ func placeKey(b []byte, r *Request) []byte {
 	return b
 }
 
-// find is the place with that key at that time; nil if none is remembered.
-func (p *places) find(key []byte, hash uint64, micros int64) *place {
+// find is the request's place at its time; nil if none is remembered.
+func (p *places) find(r *Request, hash uint64) *place {
 	table := p.table.Load()
 	if table == nil {
 		return nil
@@ -61,7 +90,7 @@ func (p *places) find(key []byte, hash uint64, micros int64) *place {
 		if found == nil {
 			return nil
 		}
-		if found.hash == hash && micros >= found.from && micros < found.to && found.key == string(key) {
+		if found.hash == hash && r.TimeMicros >= found.from && r.TimeMicros < found.to && r.hasKey(found.key) {
 			return found
 		}
 	}
@@ -108,19 +137,16 @@ func insertPlace(table []atomic.Pointer[place], n *place) {
 	table[i].Store(n)
 }
 
-// place says whom the request charges; nil if the account has no such section.
-func (a *account) place(r *Request) *place {
-	var buf [256]byte
-	key := placeKey(buf[:0], r)
-	hash := maphash.Bytes(placeSeed, key)
-	if found := a.places.find(key, hash, r.TimeMicros); found != nil {
+// place says whom the request, whose placeHash is hash, charges; nil if the account has no such section.
+func (a *account) place(r *Request, hash uint64) *place {
+	if found := a.places.find(r, hash); found != nil {
 		return found
 	}
 	sec := a.sections[r.Section]
 	if sec == nil {
 		return nil
 	}
-	n := &place{key: string(key), hash: hash, section: sec, from: math.MinInt64, to: math.MaxInt64}
+	n := &place{key: string(placeKey(nil, r)), hash: hash, section: sec, from: math.MinInt64, to: math.MaxInt64}
 	n.resolve(a, r)
 	if n.userID != 0 || r.User == "" { // strangers would crowd out users
 		a.places.add(n, placesPerUser*(len(a.users)+placeSlotsMin))

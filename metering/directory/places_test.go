@@ -53,7 +53,7 @@ func TestPlacesAreAsFoundAnew(t *testing.T) {
 			r := &Request{Source: rapid.SampledFrom([]string{"src", "other"}).Draw(t, "source"), Section: "s",
 				User: rapid.SampledFrom([]string{"u", "external", "stranger", ""}).Draw(t, "user"),
 				Team: rapid.SampledFrom([]string{"red", "blue", "none", ""}).Draw(t, "team"), TimeMicros: rapid.Int64Range(0, 110).Draw(t, "at")}
-			got := a.place(r)
+			got := a.place(r, placeHash(r))
 			want := place{section: a.sections["s"], from: math.MinInt64, to: math.MaxInt64}
 			want.resolve(a, r)
 			if got.path != want.path || got.member != want.member || got.user != want.user || got.userID != want.userID || got.flags != want.flags {
@@ -74,7 +74,7 @@ func TestPlacesAreBoundedAndSafeToShare(t *testing.T) {
 		workers.Go(func() {
 			for i := range 20_000 {
 				r := &Request{Section: "s", User: fmt.Sprint(i % 1000), Team: fmt.Sprint("t", i/1000)}
-				if got := a.place(r); got.userID != int64(i%1000+1) {
+				if got := a.place(r, placeHash(r)); got.userID != int64(i%1000+1) {
 					t.Errorf("user %d is taken for %d", i%1000+1, got.userID)
 					return
 				}

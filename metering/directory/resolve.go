@@ -1,6 +1,8 @@
 package directory
 
 import (
+	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/alchemi/cockpit/metering/price"
@@ -12,6 +14,10 @@ type Request struct {
 	Source, Account, Section, User, Team, Model string
 	TimeMicros                                  int64 // Unix µs
 	NoModel                                     bool  // nothing is to be priced
+
+	ahead   *Snapshot // whose Ahead found the account; nil: none did
+	account *account
+	hash    uint64 // of the place
 }
 
 // Resolution is whom the event charges and at what price. Reason is set when it can't be charged.
@@ -40,13 +46,16 @@ type Resolution struct {
 // Resolve answers for the request's own time (contracts.md, Whom it charges).
 func (s *Snapshot) Resolve(r *Request, out *Resolution) {
 	*out = Resolution{}
-	a := s.accounts[r.Account]
+	if r.ahead != s {
+		s.find(r)
+	}
+	a := r.account
 	if a == nil {
 		out.reject(events.UnknownAccount, "no account has this key")
 		return
 	}
 	out.AccountID = a.id
-	at := a.place(r)
+	at := a.place(r, r.hash)
 	if at == nil {
 		out.reject(events.UnknownSection, "the account has no such section")
 		return
@@ -62,6 +71,46 @@ func (s *Snapshot) Resolve(r *Request, out *Resolution) {
 	out.Path, out.Member, out.User, out.Flags = at.path, at.member, at.user, at.flags
 	if !r.NoModel {
 		s.price(a, sec, r, out)
+	}
+}
+
+// Ahead finds and reads what Resolve will read first of these requests, so that what waits for memory waits together. It
+// returns what nobody needs: so that it is read indeed.
+func (s *Snapshot) Ahead(requests []Request) (sum uint64) {
+	var slots [16]*atomic.Pointer[place]
+	for some := range slices.Chunk(requests, len(slots)) {
+		n := 0
+		for i := range some {
+			r := &some[i]
+			s.find(r)
+			if slot := r.slot(); slot != nil {
+				slots[n] = slot
+				n++
+			}
+		}
+		var found [len(slots)]*place
+		for i, slot := range slots[:n] {
+			found[i] = slot.Load()
+		}
+		for _, p := range found[:n] {
+			if p != nil {
+				sum += p.hash + uint64(len(p.key))
+			}
+		}
+		for _, p := range found[:n] {
+			if p != nil {
+				sum += uint64(p.key[0])
+			}
+		}
+	}
+	return sum
+}
+
+// find looks up the request's account.
+func (s *Snapshot) find(r *Request) {
+	r.ahead, r.account = s, s.accounts[r.Account]
+	if r.account != nil {
+		r.hash = placeHash(r)
 	}
 }
 

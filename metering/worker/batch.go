@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"strconv"
 	"time"
 
@@ -45,6 +46,7 @@ type batch struct {
 	doubts  []doubt
 	usage   events.Usage
 	guard   events.Guardrail
+	group   group
 }
 
 func newBatch(p *partition, w *dedupe.Window) *batch {
@@ -91,7 +93,7 @@ func (b *batch) passOver(ctx context.Context, e *kgo.ErrDecompressTooLarge) erro
 	detail := fmt.Sprintf("records [%d, %d) unpack to more than 64 MiB", e.Offset, e.NextOffset)
 	b.begin()
 	entry := body.Entry{Decision: body.Quarantined, Position: max(e.Offset, b.p.lease.Next), Reason: events.TooLarge}
-	b.quarantine(rec, entry, detail, "")
+	b.quarantine(rec, &entry, detail, "")
 	b.body.Entries = append(b.body.Entries, entry)
 	if err := b.publish(ctx); err != nil {
 		return err
@@ -113,28 +115,78 @@ func (b *batch) begin() {
 
 func (b *batch) decide() {
 	b.begin()
-	for _, rec := range b.records {
+	if b.p.tp.topic == topics.Guardrail {
+		for _, rec := range b.records {
+			if !rec.Attrs.IsControl() {
+				v, account, bad := b.verdict(rec, nil)
+				b.take(rec, &v, account, bad)
+			}
+		}
+		return
+	}
+	for some := range slices.Chunk(b.records, decide.Together) {
+		b.decideTogether(some)
+	}
+}
+
+// group is usage events that are decided together.
+type group struct {
+	decoders [decide.Together]decode.Decoder // one each: an event's texts are good until its decoder's next
+	usages   [decide.Together]events.Usage
+	bad      [decide.Together]*decode.Rejection
+	good     [decide.Together]*events.Usage // the usages without those that are bad
+	arrivals [decide.Together]decide.Arrival
+	verdicts [decide.Together]decide.Verdict
+}
+
+func (b *batch) decideTogether(records []*kgo.Record) {
+	g := &b.group
+	good := 0
+	for i, rec := range records {
 		if rec.Attrs.IsControl() {
 			continue
 		}
-		v, account, bad := b.verdict(rec, nil)
-		switch {
-		case bad != nil:
-			v.Entry = body.Entry{Decision: body.Quarantined, Position: rec.Offset, Reason: bad.Reason, Account: b.decider.Snapshot.AccountID(account)}
-			b.quarantine(rec, v.Entry, bad.Detail, account)
-		case v.Doubt:
-			b.doubts = append(b.doubts, doubt{rec: rec, index: len(b.body.Entries), entry: v.Entry})
-		default:
-			b.accept(rec, v, account)
+		if g.bad[i] = g.decoders[i].Usage(rec, &g.usages[i]); g.bad[i] == nil {
+			g.good[good], g.arrivals[good] = &g.usages[i], b.arrival(rec)
+			good++
 		}
-		b.body.Entries = append(b.body.Entries, v.Entry)
 	}
+	b.decider.Usages(g.good[:good], g.arrivals[:good], g.verdicts[:good])
+	good = 0
+	for i, rec := range records {
+		switch {
+		case rec.Attrs.IsControl():
+		case g.bad[i] != nil:
+			b.take(rec, &decide.Verdict{}, g.usages[i].Account, g.bad[i])
+		default:
+			b.take(rec, &g.verdicts[good], g.usages[i].Account, nil)
+			good++
+		}
+	}
+}
+
+// take adds what became of a record.
+func (b *batch) take(rec *kgo.Record, v *decide.Verdict, account string, bad *decode.Rejection) {
+	switch {
+	case bad != nil:
+		v.Entry = body.Entry{Decision: body.Quarantined, Position: rec.Offset, Reason: bad.Reason, Account: b.decider.Snapshot.AccountID(account)}
+		b.quarantine(rec, &v.Entry, bad.Detail, account)
+	case v.Doubt:
+		b.doubts = append(b.doubts, doubt{rec: rec, index: len(b.body.Entries), entry: v.Entry})
+	default:
+		b.accept(rec, v, account)
+	}
+	b.body.Entries = append(b.body.Entries, v.Entry)
+}
+
+func (b *batch) arrival(rec *kgo.Record) decide.Arrival {
+	return decide.Arrival{Position: rec.Offset, RecordMicros: rec.Timestamp.UnixMicro(), Moves: moves(rec),
+		Partition: b.p.tp.partition, PartitionsHere: b.p.lease.Partitions}
 }
 
 // verdict decodes and decides one record.
 func (b *batch) verdict(rec *kgo.Record, answer *decide.Answer) (v decide.Verdict, account string, bad *decode.Rejection) {
-	at := decide.Arrival{Position: rec.Offset, RecordMicros: rec.Timestamp.UnixMicro(), Moves: moves(rec),
-		Partition: b.p.tp.partition, PartitionsHere: b.p.lease.Partitions}
+	at := b.arrival(rec)
 	if b.p.tp.topic == topics.Guardrail {
 		if bad = b.decoder.Guardrail(rec, &b.guard); bad == nil {
 			v = b.decider.Guardrail(&b.guard, at, answer)
@@ -148,16 +200,16 @@ func (b *batch) verdict(rec *kgo.Record, answer *decide.Answer) (v decide.Verdic
 }
 
 // accept adds what a verdict publishes.
-func (b *batch) accept(rec *kgo.Record, v decide.Verdict, account string) {
+func (b *batch) accept(rec *kgo.Record, v *decide.Verdict, account string) {
 	switch v.Entry.Decision {
 	case body.Quarantined:
-		b.quarantine(rec, v.Entry, v.Detail, account)
+		b.quarantine(rec, &v.Entry, v.Detail, account)
 	case body.Moved:
 		b.out = append(b.out, moved(rec, v.Entry.Home, b.p.lease.Partition.TopicID))
 	}
 }
 
-func (b *batch) quarantine(rec *kgo.Record, e body.Entry, detail, account string) {
+func (b *batch) quarantine(rec *kgo.Record, e *body.Entry, detail, account string) {
 	b.out = append(b.out, quarantine.Record(rec, quarantine.Rejected{TopicID: b.p.lease.Partition.TopicID, Reason: e.Reason, Detail: detail, Account: account, Identity: e.Identity}))
 }
 

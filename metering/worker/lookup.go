@@ -48,7 +48,7 @@ func (b *batch) resolveDoubts(ctx context.Context) error {
 			}
 		}
 		v, account, _ := b.verdict(d.rec, &answer)
-		b.accept(d.rec, v, account)
+		b.accept(d.rec, &v, account)
 		b.body.Entries[d.index] = v.Entry
 	}
 	return nil
