@@ -63,7 +63,7 @@ var (
 func (r *request) add(value []byte) {
 	rec := r.record()
 	rec.Value, rec.Headers = value, structuredHeaders
-	r.take(rec, bytes.Contains(value, quotedGuardrail))
+	r.take(rec, func() bool { return bytes.Contains(value, quotedGuardrail) })
 }
 
 // addBinary takes an event whose context attributes are HTTP headers.
@@ -74,7 +74,7 @@ func (r *request) addBinary(h http.Header, media string, body []byte) {
 			rec.Headers = append(rec.Headers, kgo.RecordHeader{Key: "ce_" + attribute, Value: []byte(unescapeHeader(values[0]))})
 		}
 	}
-	r.take(rec, h.Get("Ce-Type") == events.TypeGuardrail)
+	r.take(rec, func() bool { return h.Get("Ce-Type") == events.TypeGuardrail })
 }
 
 // unescapeHeader undoes the percent-encoding of the CloudEvents HTTP binding; a text that is not encoded stays as it is.
@@ -111,19 +111,17 @@ func hexByte(a, b byte) (n byte, ok bool) {
 	return n, true
 }
 
-// take checks one event and queues it for its home.
-func (r *request) take(rec *kgo.Record, guardrail bool) {
+// take checks one event and queues it for its home. What is no usage event may be a guardrail event, if it looks like one.
+func (r *request) take(rec *kgo.Record, guardrail func() bool) {
 	result := Result{Index: len(r.results), Status: rejected}
-	var source, account, section string
-	var bad *decode.Rejection
-	if guardrail {
+	rec.Topic = topics.Usage
+	bad := r.decoder.Usage(rec, &r.usage)
+	source, account, section := r.usage.Source, r.usage.Account, r.usage.Section
+	result.ID = r.usage.ID
+	if bad != nil && guardrail() {
 		rec.Topic = topics.Guardrail
 		bad = r.decoder.Guardrail(rec, &r.guard)
 		result.ID, source, account, section = r.guard.ID, r.guard.Source, r.guard.Account, r.guard.Section
-	} else {
-		rec.Topic = topics.Usage
-		bad = r.decoder.Usage(rec, &r.usage)
-		result.ID, source, account, section = r.usage.ID, r.usage.Source, r.usage.Account, r.usage.Section
 	}
 	result.ID = strings.Clone(result.ID)
 	switch {

@@ -226,5 +226,5 @@ func (c *Collector) answer(g *gin.Context, r *request) {
 	if a.Accepted == 0 && a.Rejected > 0 {
 		status = http.StatusBadRequest
 	}
-	g.JSON(status, a)
+	g.Data(status, "application/json; charset=utf-8", appendAnswer(make([]byte, 0, 64*(1+len(a.Results))), &a))
 }
