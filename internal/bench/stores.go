@@ -128,6 +128,7 @@ INSERT INTO scopes (account_id, section_id, kind, key, name, user_id) SELECT x.*
 		UNION ALL SELECT 'team', 'team-' || n, NULL FROM generate_series(0, 3) n
 		UNION ALL SELECT k, '', u.id FROM users u, unnest(ARRAY['membership', 'user']) k WHERE u.account_id = accounts.account_id) k
 	WHERE s.key = 'copilot' ORDER BY account_id, k.user_id NULLS FIRST) x;
+ANALYZE users, scopes;
 INSERT INTO account_sections (account_id, section_id, root_scope_id) SELECT account_id, section_id, id FROM scopes WHERE kind = 'account';
 INSERT INTO scope_plans (account_id, scope_id, plan_id, valid_from) SELECT s.account_id, s.id, p.id, '2020-01-01' FROM scopes s, budget_plans p WHERE kind = 'account';
 INSERT INTO allocations (account_id, scope_id, kind, amount, valid_from, author) SELECT account_id, id, 'fixed', 1000000000, '2020-01-01', 'bench' FROM scopes WHERE kind = 'account';

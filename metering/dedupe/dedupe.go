@@ -27,7 +27,8 @@ type Window struct {
 	lastID  int64
 	absent  Hash // what Contains did not find, if missed: until something else is asked
 	missed  bool
-	touched uint64 // keeps what touch reads
+	touched uint64   // keeps what touch reads
+	kept    [][]byte // memory of an hour that was settled, for the next that begins
 }
 
 // New returns an empty window that reaches span back from Kafka's clock and holds at most limit identities. Past hours go
@@ -42,6 +43,8 @@ func (w *Window) Close() {
 		h.close()
 	}
 	clear(w.hours)
+	release(w.kept...)
+	w.kept = nil
 	w.list, w.last, w.missed, w.count = nil, nil, false, 0
 }
 
@@ -90,7 +93,9 @@ func (w *Window) Advance(recordMicros int64) {
 // dozens at once are best.
 func (w *Window) Ahead(hashes []Hash) {
 	for _, h := range w.list {
-		w.touched += h.touch(hashes)
+		for i := range hashes {
+			w.touched += h.touch(&hashes[i])
+		}
 	}
 }
 
@@ -161,6 +166,13 @@ func (w *Window) addHour(h *hour, hashes []Hash) (fresh int, err error) {
 	before := w.count
 	for group := range slices.Chunk(hashes, together) {
 		w.touched += h.set.touch(group)
+		if h.moving == nil && h.run == nil && w.Room() >= len(group) {
+			added, err := h.set.addAll(group)
+			if w.count += added; err != nil {
+				return w.count - before, err
+			}
+			continue
+		}
 		for i := range group {
 			hash := &group[i]
 			found, err := h.settled(hash)
@@ -196,6 +208,10 @@ func (w *Window) hour(id int64, make bool) *hour {
 	h := w.hours[id]
 	if h == nil && make {
 		h = &hour{}
+		if id >= hourOf(w.clock)-1 {
+			h.set.take(w.kept)
+			w.kept = nil
+		}
 		w.hours[id] = h
 		w.list = append(w.list, h)
 	}
@@ -216,13 +232,22 @@ func (w *Window) Settle(limit int) error {
 		if h == nil {
 			return nil
 		}
-		moved, err := h.settle(limit, w.create)
+		moved, err := h.settle(limit, w.create, w.keep)
 		if err != nil {
 			return err
 		}
 		limit -= moved
 	}
 	return nil
+}
+
+// keep keeps the memory for the next hour that begins, unless there is more already: memory that the kernel hands out anew
+// costs about as much as inserting into it.
+func (w *Window) keep(mapped [][]byte) {
+	if segments(mapped) > segments(w.kept) {
+		mapped, w.kept = w.kept, mapped
+	}
+	release(mapped...)
 }
 
 // due is the oldest past hour that holds enough to be settled.
@@ -251,11 +276,14 @@ type Size struct {
 	Newest, Past         int // identities of the newest hours (whatever is not past) and of past ones
 	NewestBytes          int // of memory
 	PastBytes, DiskBytes int // of memory, and in scratch files
+	KeptBytes            int // of memory that no identity is in yet: for the newest hours and those to come
 }
 
 // Size adds up what the window takes.
 func (w *Window) Size() (s Size) {
+	s.KeptBytes = segments(w.kept) * segmentBytes
 	for id, h := range w.hours {
+		s.KeptBytes += h.set.kept()
 		if id < hourOf(w.clock)-1 {
 			s.Past += h.len()
 			s.PastBytes += h.bytes()

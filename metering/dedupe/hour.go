@@ -45,13 +45,13 @@ func (h *hour) contains(hash *Hash) (bool, error) {
 	return h.settled(hash)
 }
 
-// touch reads what contains and add will read first.
-func (h *hour) touch(hashes []Hash) (sum uint64) {
-	sum = h.set.touch(hashes)
+// touch reads what contains will read first, so that what waits for memory in many hours waits together.
+func (h *hour) touch(hash *Hash) (sum uint64) {
+	if g := h.set.segment(hash); g != nil {
+		sum = uint64(g.lines[g.home(hash)][0][0])
+	}
 	if h.run != nil {
-		for i := range hashes {
-			sum += h.run.filter.block(&hashes[i])[0]
-		}
+		sum += h.run.filter.block(hash)[0]
 	}
 	return sum
 }
@@ -89,8 +89,9 @@ func (h *hour) unsettled() int {
 	return h.set.used
 }
 
-// settle moves about limit identities, those of the run that is made anew included, and returns how many.
-func (h *hour) settle(limit int, create func() (File, error)) (moved int, err error) {
+// settle moves about limit identities, those of the run that is made anew included, and returns how many. The memory that is
+// free in the end is handed to keep.
+func (h *hour) settle(limit int, create func() (File, error), keep func([][]byte)) (moved int, err error) {
 	if h.moving == nil {
 		if err := h.begin(create); err != nil {
 			return 0, err
@@ -104,12 +105,12 @@ func (h *hour) settle(limit int, create func() (File, error)) (moved int, err er
 			return moved, h.broken
 		}
 		if len(h.pending) == 0 {
-			return moved, h.end()
+			return moved, h.end(keep)
 		}
 		if err := h.next.append(h.pending); err != nil {
 			return moved, err
 		}
-		clear(h.old.dir[h.at:h.until]) // it is found in next from now on
+		h.old.empty(h.at, h.until) // it is found in next from now on
 		h.at = h.until
 		moved += len(h.pending)
 		h.pending = h.pending[:0]
@@ -164,7 +165,7 @@ func (h *hour) take(ok func(*Hash) bool) error {
 	}
 }
 
-func (h *hour) end() error {
+func (h *hour) end(keep func([][]byte)) error {
 	if err := h.next.finish(); err != nil {
 		return err
 	}
@@ -172,7 +173,7 @@ func (h *hour) end() error {
 		h.run.close()
 	}
 	h.run = h.next
-	h.old.close()
+	keep(h.old.yield())
 	h.moving = nil
 	return nil
 }

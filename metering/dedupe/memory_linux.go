@@ -21,4 +21,8 @@ func allocate(n int) ([]byte, error) {
 const hugePage = 2 << 20
 
 // release gives back what allocate returned. Nothing may point into it any more.
-func release(b []byte) { _ = syscall.Munmap(b) }
+func release(mapped ...[]byte) {
+	for _, b := range mapped {
+		_ = syscall.Munmap(b)
+	}
+}

@@ -1,51 +1,49 @@
 package dedupe
 
 import (
-	"bytes"
+	"cmp"
 	"encoding/binary"
 	"math/bits"
-	"slices"
 	"unsafe"
 )
 
 // set holds identities in segments of 1,024 slots, by the first bits of the hash (extendible hashing): a full segment splits
 // in two, so that a set grows without ever moving more than one segment's worth, and its segments in order are ranges of
-// hashes in order. Inside of a segment, slots are filled one behind the other, so that of all a set's memory what is written
-// next is a line a segment, which caches have; an index of 16 bits a slot tells what is not there without a look at the slots.
+// hashes in order. Inside of a segment the next bits say in which line of memory an identity stands, or behind it, so that
+// one line answers for most. A set that is given the memory of another begins as wide as that was, and splits little.
 // Identities are keyed hashes already, so their own bits place them. The zero value is an empty set.
 type set struct {
-	dir    []*segment // by the first depth bits; a segment with fewer bits stands there more than once
+	dir    []*segment // by the first depth bits; a segment with fewer bits stands there more than once; nil: not begun
 	depth  uint8
 	used   int
 	mapped [][]byte // memory outside of the Go heap
-	spare  []byte   // what is left of the last of mapped
+	begun  int      // of mapped
+	spare  []byte   // what is left of the last that was begun
 	bytes  int      // taken by segments
 }
 
 const (
-	segmentSlots = 1 << 10
-	indexWords   = 304 // of four entries: 19/16 of the slots
+	segmentLines = 1 << 8
+	segmentMax   = 4 * segmentLines * 7 / 8 // identities of a segment before it splits
+	segmentFill  = segmentMax * 31 / 32     // identities a segment when most of a set's are about to split
 	depthMax     = 26
 	chunkMax     = 8 << 20
 )
 
-// segment lives outside of the Go heap. Full it takes 18.4 bytes an identity, and split 36.9. It is an odd number of lines
+// line is four slots, filled from the first. An empty one is zero.
+type line [4]Hash
+
+// segment lives outside of the Go heap. Full it takes 18.4 bytes an identity, and split 36.7. It is an odd number of lines
 // of memory, so that the same part of all segments does not fall on the same few lines of a cache.
 type segment struct {
 	used  uint32
 	depth uint8 // the number of first bits that its identities share
-	_     [59]byte
-	index [indexWords]uint64 // words of four entries, filled from the lowest: a slot below six bits of tag; 0: empty
-	slots [segmentSlots]Hash
+	zero  bool  // it holds the identity of zeros, which no slot can
+	_     [58]byte
+	lines [segmentLines]line
 }
 
-const (
-	segmentBytes = int(unsafe.Sizeof(segment{}))
-	entryBits    = 16
-	lowBits      = 0x0001_0001_0001_0001
-	highBits     = 0x8000_8000_8000_8000
-	tagBits      = 0xfc00_fc00_fc00_fc00
-)
+const segmentBytes = int(unsafe.Sizeof(segment{}))
 
 func (s *set) segment(h *Hash) *segment {
 	if s.dir == nil {
@@ -67,23 +65,40 @@ func (s *set) contains(h *Hash) bool {
 func (s *set) add(h *Hash) (fresh bool, err error) {
 	g := s.segment(h)
 	if g == nil {
-		if g, err = s.first(); err != nil {
+		if g, err = s.begin(h); err != nil {
 			return false, err
 		}
 	}
-	word, found := g.find(h)
+	free, found := g.find(h)
 	if found {
 		return false, nil
 	}
-	if g.used == segmentSlots {
+	if g.used == segmentMax {
 		if err := s.split(h); err != nil {
 			return false, err
 		}
 		return s.add(h)
 	}
-	g.put(word, h)
+	g.put(free, h)
 	s.used++
 	return true, nil
+}
+
+// addAll adds many, and returns how many were fresh.
+func (s *set) addAll(hashes []Hash) (fresh int, err error) {
+	before := s.used
+	for i := range hashes {
+		h := &hashes[i]
+		if g := s.segment(h); g != nil && g.used < segmentMax {
+			if free, found := g.find(h); !found {
+				g.put(free, h)
+				s.used++
+			}
+		} else if _, err := s.add(h); err != nil {
+			return s.used - before, err
+		}
+	}
+	return s.used - before, nil
 }
 
 // touch reads what add or contains will read first, for all hashes at once: what waits for memory then waits together.
@@ -94,60 +109,69 @@ func (s *set) touch(hashes []Hash) (sum uint64) {
 	shift := 64 - s.depth
 	for i := range hashes {
 		h := &hashes[i]
-		g := s.dir[binary.BigEndian.Uint64(h[:8])>>shift]
-		sum += g.index[home(h)] + uint64(g.slots[g.used%segmentSlots][0])
+		if g := s.dir[binary.BigEndian.Uint64(h[:8])>>shift]; g != nil {
+			sum += uint64(g.used) + uint64(g.lines[homeAt(h, s.depth)][0][0]) // most segments are as deep as the set
+		}
 	}
 	return sum
 }
 
-// tag is never 0, so that no entry is.
-func tag(h *Hash) uint64 { return max(1, uint64(h[8]>>2)) << 10 }
+// home is the line where the search for h begins: lines are in the order of hashes, but for what finds its line full.
+func (g *segment) home(h *Hash) uint { return homeAt(h, g.depth) }
 
-// home is the word where the search for h begins.
-func home(h *Hash) uint { return uint(uint64(binary.LittleEndian.Uint32(h[12:])) * indexWords >> 32) }
-
-func after(word uint) uint {
-	if word++; word < indexWords {
-		return word
-	}
-	return 0
+func homeAt(h *Hash, depth uint8) uint {
+	return uint(binary.BigEndian.Uint64(h[:8])<<(depth%64)>>56) % segmentLines
 }
 
-// find looks for h, and returns the word of the index where it belongs if it is not there. Tags are matched four at once.
-func (g *segment) find(h *Hash) (word uint, found bool) {
-	pattern := tag(h) * lowBits
-	for word = home(h); ; word = after(word) {
-		entries := g.index[word]
-		x := (entries ^ pattern) & tagBits
-		for match := (x - lowBits) &^ x & highBits; match != 0; match &= match - 1 {
-			slot := entries >> (uint(bits.TrailingZeros64(match)) / entryBits * entryBits)
-			if g.slots[slot%segmentSlots] == *h {
-				return 0, true
-			}
+// find looks for h, and returns the slot where it belongs if it is not there.
+func (g *segment) find(h *Hash) (free *Hash, found bool) {
+	lo, hi := words(h)
+	if lo|hi == 0 {
+		return nil, g.zero
+	}
+	for at := g.home(h); ; at = (at + 1) % segmentLines {
+		l := &g.lines[at]
+		l0, h0 := words(&l[0])
+		l1, h1 := words(&l[1])
+		l2, h2 := words(&l[2])
+		l3, h3 := words(&l[3])
+		if l0 == lo && h0 == hi || l1 == lo && h1 == hi || l2 == lo && h2 == hi || l3 == lo && h3 == hi {
+			return nil, true
 		}
-		if !full(entries) {
-			return word, false
+		if used := filled(l0|h0) + filled(l1|h1) + filled(l2|h2) + filled(l3|h3); used < 4 {
+			return &l[used], false
 		}
 	}
 }
 
-func full(entries uint64) bool { return entries>>(64-entryBits) != 0 }
+func words(h *Hash) (lo, hi uint64) {
+	return binary.LittleEndian.Uint64(h[:8]), binary.LittleEndian.Uint64(h[8:])
+}
 
-// put appends h, which is not there, with its entry in a word that is not full.
-func (g *segment) put(word uint, h *Hash) {
-	slot := g.used % segmentSlots
-	at := (uint(bits.Len64(g.index[word])) + entryBits - 1) / entryBits * entryBits
-	g.index[word] |= (tag(h) | uint64(slot)) << at
-	g.slots[slot] = *h
+// filled is 1 unless v is 0. How many slots are filled can't be foreseen, so nothing is branched on.
+func filled(v uint64) uint64 { return (v | -v) >> 63 }
+
+// put writes h, which is not there, where find said.
+func (g *segment) put(free, h *Hash) {
 	g.used++
+	if free == nil {
+		g.zero = true
+		return
+	}
+	*free = *h
 }
 
-func (s *set) first() (*segment, error) {
+// begin makes the segment of h, where there is none.
+func (s *set) begin(h *Hash) (*segment, error) {
 	g, err := s.allocate()
 	if err != nil {
 		return nil, err
 	}
-	s.dir, s.depth = []*segment{g}, 0
+	if s.dir == nil {
+		s.dir = make([]*segment, 1<<s.depth)
+	}
+	g.depth = s.depth
+	s.dir[binary.BigEndian.Uint64(h[:8])>>(64-s.depth)] = g
 	return g, nil
 }
 
@@ -172,21 +196,32 @@ func (s *set) split(h *Hash) error {
 	return nil
 }
 
-// divide moves the identities whose bit is 1 from g to fresh. The others move up, never past one that is still to be read.
+// divide moves the identities whose bit is 1 from g to fresh.
 func (g *segment) divide(fresh *segment) {
-	used := g.used
-	g.used = 0
-	clear(g.index[:])
+	all := g.appendAll(make([]Hash, 0, segmentMax))
+	g.empty()
 	halves := [2]*segment{g, fresh}
-	for i := range used {
-		h := g.slots[i%segmentSlots]
-		to := halves[binary.BigEndian.Uint64(h[:8])<<(g.depth-1)>>63]
-		word := home(&h)
-		for full(to.index[word]) {
-			word = after(word)
+	var filled [2][segmentLines]uint8
+	for i := range all {
+		h := &all[i]
+		half := binary.BigEndian.Uint64(h[:8]) << (g.depth - 1) >> 63
+		to, filled := halves[half], &filled[half]
+		if *h == (Hash{}) {
+			to.put(nil, h)
+			continue
 		}
-		to.put(word, &h)
+		at := to.home(h)
+		for filled[at] == 4 {
+			at = (at + 1) % segmentLines
+		}
+		to.put(&to.lines[at][filled[at]], h)
+		filled[at]++
 	}
+}
+
+func (g *segment) empty() {
+	g.used, g.zero = 0, false
+	clear(g.lines[:])
 }
 
 func (s *set) widen() {
@@ -200,14 +235,19 @@ func (s *set) widen() {
 	s.dir, s.depth = dir, s.depth+1
 }
 
-// allocate returns an empty segment. Chunks grow, so that a small set takes little and a large one few of them.
+// allocate returns an empty segment: memory is zeros, whether mapped anew or taken. Chunks grow, so that a small set takes
+// little and a large one few of them.
 func (s *set) allocate() (*segment, error) {
 	if len(s.spare) < segmentBytes {
-		chunk, err := allocate(segmentBytes * min(chunkMax/segmentBytes, max(1, s.bytes/segmentBytes)))
-		if err != nil {
-			return nil, err
+		if s.begun == len(s.mapped) {
+			chunk, err := allocate(segmentBytes * min(chunkMax/segmentBytes, max(1, s.bytes/segmentBytes)))
+			if err != nil {
+				return nil, err
+			}
+			s.mapped = append(s.mapped, chunk)
 		}
-		s.mapped, s.spare = append(s.mapped, chunk), chunk
+		s.spare = s.mapped[s.begun]
+		s.begun++
 	}
 	g := (*segment)(unsafe.Pointer(unsafe.SliceData(s.spare)))
 	s.spare = s.spare[segmentBytes:]
@@ -215,20 +255,90 @@ func (s *set) allocate() (*segment, error) {
 	return g, nil
 }
 
+// take gives an empty set memory that another had. It is as wide as that has segments.
+func (s *set) take(mapped [][]byte) {
+	s.mapped = mapped
+	s.depth = uint8(max(1, bits.Len(uint(segments(mapped)))) - 1)
+}
+
+// empty empties the segments of these entries of the directory, and forgets them.
+func (s *set) empty(from, to int) {
+	var last *segment
+	for _, g := range s.dir[from:to] {
+		if g != last && g != nil {
+			g.empty()
+		}
+		last = g
+	}
+	clear(s.dir[from:to])
+}
+
+// yield gives up the set, whose segments were emptied, and returns of its memory as much as one with so many identities
+// needs. The rest goes back.
+func (s *set) yield() (mapped [][]byte) {
+	need := 1 << bits.Len(uint(s.used/segmentFill))
+	for i := range s.mapped {
+		if segments(s.mapped[:i]) >= need {
+			mapped, s.mapped = s.mapped[:i:i], s.mapped[i:]
+			break
+		}
+	}
+	if mapped == nil {
+		mapped, s.mapped = s.mapped, nil
+	}
+	s.close()
+	return mapped
+}
+
+// kept is the memory of chunks that are not begun.
+func (s *set) kept() int { return segments(s.mapped[s.begun:]) * segmentBytes }
+
+// segments is how many fit into the chunks.
+func segments(mapped [][]byte) (n int) {
+	for _, chunk := range mapped {
+		n += len(chunk) / segmentBytes
+	}
+	return n
+}
+
 // close gives the memory back and empties the set.
 func (s *set) close() {
-	for _, chunk := range s.mapped {
-		release(chunk)
-	}
+	release(s.mapped...)
 	*s = set{}
 }
 
-// appendSorted appends the segment's identities to buf, in order.
-func (g *segment) appendSorted(buf []Hash) []Hash {
-	begin := len(buf)
-	buf = append(buf, g.slots[:g.used]...)
-	slices.SortFunc(buf[begin:], compare)
+// appendAll appends the segment's identities to buf, nearly in order.
+func (g *segment) appendAll(buf []Hash) []Hash {
+	if g.zero {
+		buf = append(buf, Hash{})
+	}
+	for i := range g.lines {
+		l := &g.lines[i]
+		for k := range l {
+			if l[k] == (Hash{}) {
+				break
+			}
+			buf = append(buf, l[k])
+		}
+	}
 	return buf
 }
 
-func compare(a, b Hash) int { return bytes.Compare(a[:], b[:]) }
+// appendSorted appends the segment's identities to buf, in order. They are so nearly.
+func (g *segment) appendSorted(buf []Hash) []Hash {
+	begin := len(buf)
+	buf = g.appendAll(buf)
+	sorted := buf[begin:]
+	for i := 1; i < len(sorted); i++ {
+		h, k := sorted[i], i
+		for ; k > 0 && compare(h, sorted[k-1]) < 0; k-- {
+			sorted[k] = sorted[k-1]
+		}
+		sorted[k] = h
+	}
+	return buf
+}
+
+func compare(a, b Hash) int {
+	return cmp.Or(cmp.Compare(binary.BigEndian.Uint64(a[:8]), binary.BigEndian.Uint64(b[:8])), cmp.Compare(binary.BigEndian.Uint64(a[8:]), binary.BigEndian.Uint64(b[8:])))
+}
