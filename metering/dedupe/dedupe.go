@@ -22,13 +22,15 @@ type Window struct {
 	count   int
 	clock   int64 // the newest record's timestamp, Unix µs
 	hours   map[int64]*hour
-	list    []*hour // the same hours
-	last    *hour   // of the last call: events come in runs of one hour
+	list    []*hour   // the same hours
+	filters []watched // of all runs
+	last    *hour     // of the last call: events come in runs of one hour
 	lastID  int64
 	absent  Hash // what Contains did not find, if missed: until something else is asked
 	missed  bool
 	touched uint64   // keeps what touch reads
 	kept    [][]byte // memory of an hour that was settled, for the next that begins
+	making  *group   // nil: none
 }
 
 // New returns an empty window that reaches span back from Kafka's clock and holds at most limit identities. Past hours go
@@ -43,9 +45,10 @@ func (w *Window) Close() {
 		h.close()
 	}
 	clear(w.hours)
+	w.abandon()
 	release(w.kept...)
 	w.kept = nil
-	w.list, w.last, w.missed, w.count = nil, nil, false, 0
+	w.list, w.filters, w.last, w.missed, w.count = nil, nil, nil, false, 0
 }
 
 // Floor is the oldest event time (Unix µs) that the window answers for. Before the first Advance it is the smallest time.
@@ -87,29 +90,48 @@ func (w *Window) Advance(recordMicros int64) {
 			w.last = nil
 		}
 	}
+	w.watch()
 }
 
 // Ahead reads what Contains and Add will read first of these identities, so that what waits for memory waits together. Some
 // dozens at once are best.
 func (w *Window) Ahead(hashes []Hash) {
-	for _, h := range w.list {
-		for i := range hashes {
-			w.touched += h.touch(&hashes[i])
+	sum := uint64(0)
+	for i := range w.filters {
+		for k := range hashes {
+			sum += w.filters[i].filter.block(&hashes[k])[0]
 		}
 	}
+	for _, h := range w.list {
+		if h.set.used > 0 {
+			sum += h.set.touchAll(hashes)
+		}
+	}
+	w.touched += sum
 }
 
 // Contains says whether the identity was added, with whatever event time. That of this event says where to look first.
 func (w *Window) Contains(hash Hash, eventMicros int64) (bool, error) {
 	w.missed = false
+	w.touch(&hash)
 	own := w.hour(hourOf(eventMicros), false)
 	if own != nil {
 		if found, err := own.contains(&hash); found || err != nil {
 			return found, err
 		}
 	}
+	p := probeOf(&hash)
+	for i := range w.filters {
+		if f := &w.filters[i]; p.in(f.block) {
+			for _, h := range f.hours {
+				if found, err := h.contains(&hash); found || err != nil {
+					return found, err
+				}
+			}
+		}
+	}
 	for _, h := range w.list {
-		if h == own {
+		if h == own || h.onlyRun() { // most hours are past, and their filter has said that they have not had it
 			continue
 		}
 		if found, err := h.contains(&hash); found || err != nil {
@@ -118,6 +140,22 @@ func (w *Window) Contains(hash Hash, eventMicros int64) (bool, error) {
 	}
 	w.absent, w.missed = hash, true
 	return false, nil
+}
+
+// touch reads what Contains reads first, so that what waits for memory in many hours waits together.
+func (w *Window) touch(hash *Hash) {
+	sum := uint64(0)
+	for i := range w.filters { // with little else in between, or the processor does not get to the next in time
+		f := &w.filters[i]
+		f.block = f.filter.block(hash)
+		sum += f.block[0]
+	}
+	for _, h := range w.list {
+		if h.set.used > 0 {
+			sum += h.set.touch(hash)
+		}
+	}
+	w.touched += sum
 }
 
 // Add inserts the identity unless the window contains it; fresh is false when it did. Right behind a Contains of the same
@@ -165,7 +203,7 @@ func (w *Window) AddAll(hashes []Hash, eventMicros []int64) (fresh int, err erro
 func (w *Window) addHour(h *hour, hashes []Hash) (fresh int, err error) {
 	before := w.count
 	for group := range slices.Chunk(hashes, together) {
-		w.touched += h.set.touch(group)
+		w.touched += h.set.touchAll(group)
 		if h.moving == nil && h.run == nil && w.Room() >= len(group) {
 			added, err := h.set.addAll(group)
 			if w.count += added; err != nil {
@@ -221,16 +259,23 @@ func (w *Window) hour(id int64, make bool) *hour {
 	return h
 }
 
-// Settle moves about limit identities of past hours, the oldest first, from memory to their runs. An error other than
+// Settle moves about limit identities of past hours, the oldest first, from memory to their runs, and then makes one filter
+// of those of several runs. An error other than
 // ErrBroken means that a run can't be written now: nothing has changed, and Settle may be called again.
 //
 // 10 million identities of an hour cost about a second of CPU and a file of 160 MB. Called with a few times what was added
 // since the call before, it keeps up, and no call takes longer than a batch does.
 func (w *Window) Settle(limit int) error {
+	defer w.watch()
 	for limit > 0 {
 		h := w.due()
 		if h == nil {
-			return nil
+			moved, err := w.group(limit)
+			if err != nil || moved == 0 {
+				return err
+			}
+			limit -= moved
+			continue
 		}
 		moved, err := h.settle(limit, w.create, w.keep)
 		if err != nil {
@@ -281,7 +326,7 @@ type Size struct {
 
 // Size adds up what the window takes.
 func (w *Window) Size() (s Size) {
-	s.KeptBytes = segments(w.kept) * segmentBytes
+	s.KeptBytes, s.PastBytes = segments(w.kept)*segmentBytes, w.groupBytes()
 	for id, h := range w.hours {
 		s.KeptBytes += h.set.kept()
 		if id < hourOf(w.clock)-1 {

@@ -30,20 +30,28 @@ func (f *filter) block(h *Hash) *[8]uint64 {
 	return &f.blocks[i]
 }
 
+// probe is the bits of an identity in its block, the same in every filter.
+type probe [8]uint64
+
+func probeOf(h *Hash) (p probe) {
+	which := binary.LittleEndian.Uint64(h[8:])
+	for i := range p {
+		p[i] = 1 << (which >> (6 * i) % 64)
+	}
+	return p
+}
+
 func (f *filter) add(h *Hash) {
-	b, which := f.block(h), binary.LittleEndian.Uint64(h[8:])
+	b, p := f.block(h), probeOf(h)
 	for i := range b {
-		b[i] |= 1 << (which >> (6 * i) % 64)
+		b[i] |= p[i]
 	}
 }
 
-func (f *filter) has(h *Hash) bool {
-	b, which := f.block(h), binary.LittleEndian.Uint64(h[8:])
-	all := uint64(1)
-	for i := range b {
-		all &= b[i] >> (which >> (6 * i) % 64)
-	}
-	return all == 1
+// in says whether the block has all bits of the probe.
+func (p *probe) in(b *[8]uint64) bool {
+	missing := p[0]&^b[0] | p[1]&^b[1] | p[2]&^b[2] | p[3]&^b[3] | p[4]&^b[4] | p[5]&^b[5] | p[6]&^b[6] | p[7]&^b[7]
+	return missing == 0
 }
 
 func (f *filter) close() { release(f.mapped) }

@@ -45,16 +45,8 @@ func (h *hour) contains(hash *Hash) (bool, error) {
 	return h.settled(hash)
 }
 
-// touch reads what contains will read first, so that what waits for memory in many hours waits together.
-func (h *hour) touch(hash *Hash) (sum uint64) {
-	if g := h.set.segment(hash); g != nil {
-		sum = uint64(g.lines[g.home(hash)][0][0])
-	}
-	if h.run != nil {
-		sum += h.run.filter.block(hash)[0]
-	}
-	return sum
-}
+// onlyRun says that all of the hour is in its run.
+func (h *hour) onlyRun() bool { return h.set.used == 0 && h.moving == nil }
 
 // settled says whether the identity is in what is no longer the hour's set.
 func (h *hour) settled(hash *Hash) (found bool, err error) {

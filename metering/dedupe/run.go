@@ -23,7 +23,9 @@ type run struct {
 	first  []uint64 // of each block in the file, its first identity's first 8 bytes
 	sums   []uint32 // of each block, its CRC-32C
 	tail   []Hash   // what does not fill a block yet
-	filter filter
+	filter filter   // its own, or its group's
+	group  *group   // nil: none
+	closed bool
 	block  [blockHashes]Hash // read last, by contains
 }
 
@@ -88,7 +90,7 @@ func bytesOf(hashes []Hash) []byte {
 }
 
 func (r *run) contains(h *Hash) (bool, error) {
-	if !r.filter.has(h) {
+	if p := probeOf(h); !p.in(r.filter.block(h)) {
 		return false, nil
 	}
 	if _, found := slices.BinarySearchFunc(r.tail, *h, compare); found {
@@ -125,11 +127,21 @@ func (r *run) read(block int, buf []Hash) ([]Hash, error) {
 
 func (r *run) close() {
 	_ = r.file.Close()
+	r.closed = true
+	if r.group != nil {
+		r.group.leave()
+		return
+	}
 	r.filter.close()
 }
 
+// bytes is the memory that the run takes, without its group's filter.
 func (r *run) bytes() int {
-	return len(r.filter.mapped) + 8*cap(r.first) + 4*cap(r.sums) + 16*cap(r.tail) + int(unsafe.Sizeof(*r))
+	own := len(r.filter.mapped)
+	if r.group != nil {
+		own = 0
+	}
+	return own + 8*cap(r.first) + 4*cap(r.sums) + 16*cap(r.tail) + int(unsafe.Sizeof(*r))
 }
 
 // cursor goes through a finished run in order. A nil run is an empty one.

@@ -101,19 +101,21 @@ func (s *set) addAll(hashes []Hash) (fresh int, err error) {
 	return s.used - before, nil
 }
 
-// touch reads what add or contains will read first, for all hashes at once: what waits for memory then waits together.
-func (s *set) touch(hashes []Hash) (sum uint64) {
-	if s.dir == nil {
-		return 0
-	}
-	shift := 64 - s.depth
+// touchAll reads what add will read first, for all hashes at once: what waits for memory then waits together.
+func (s *set) touchAll(hashes []Hash) (sum uint64) {
 	for i := range hashes {
-		h := &hashes[i]
-		if g := s.dir[binary.BigEndian.Uint64(h[:8])>>shift]; g != nil {
-			sum += uint64(g.used) + uint64(g.lines[homeAt(h, s.depth)][0][0]) // most segments are as deep as the set
-		}
+		sum += s.touch(&hashes[i])
 	}
 	return sum
+}
+
+// touch reads what add or contains will read first: the line where most of a set's segments would have it, without waiting
+// for what the segment says itself.
+func (s *set) touch(h *Hash) uint64 {
+	if g := s.segment(h); g != nil {
+		return uint64(g.used) + uint64(g.lines[homeAt(h, s.depth)][0][0])
+	}
+	return 0
 }
 
 // home is the line where the search for h begins: lines are in the order of hashes, but for what finds its line full.
