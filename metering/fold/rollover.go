@@ -23,7 +23,9 @@ func (r *round) rollover(ctx context.Context) error {
 	for tree := range r.charged() {
 		accounts, cycles = append(accounts, tree.Account), append(cycles, tree.CycleStart)
 	}
+	// Most plans let nothing go on: the sections of those that do, or once did, are few and looked for first.
 	rows, err := r.tx.Query(ctx, `SELECT DISTINCT c.account_id, c.section_id, c.start_at, c.end_at, n.end_at FROM account_sections s
+		JOIN (SELECT DISTINCT sp.scope_id FROM scope_plans sp JOIN budget_plan_versions v USING (plan_id) WHERE v.rollover = 'unused') u ON u.scope_id = s.root_scope_id
 		JOIN LATERAL (SELECT v.rollover FROM scope_plans sp JOIN budget_plan_versions v USING (plan_id)
 			WHERE sp.scope_id = s.root_scope_id ORDER BY sp.valid_from DESC, v.id DESC LIMIT 1) p ON p.rollover = 'unused'
 		JOIN cycles c ON c.account_id = s.account_id AND c.section_id = s.section_id AND c.end_at <= $1
