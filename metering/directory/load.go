@@ -162,13 +162,21 @@ func (l *loader) accounts(since int64) {
 	l.scopes(args)
 }
 
+// usersTogether is how many users are one object.
+const usersTogether = 256
+
 func (l *loader) users(args []any) {
 	var account, id, to int64
 	var key, state, value string
+	var some []user // side by side
 	l.each(func() {
-		u := &user{id: id, inactive: state != "active"}
+		if len(some) == cap(some) {
+			some = make([]user, 0, min(usersTogether, 2*cap(some)+1))
+		}
+		some = append(some, user{id: id, inactive: state != "active"})
+		u := &some[len(some)-1]
 		l.account[account].users[key], l.user[id] = u, u
-	}, `SELECT account_id, id, key, state FROM users WHERE account_id`+ofThese, args, &account, &id, &key, &state)
+	}, `SELECT account_id, id, key, state FROM users WHERE account_id`+ofThese+` ORDER BY account_id`, args, &account, &id, &key, &state)
 	l.each(func() {
 		of := l.account[account].identities
 		of[value] = append(of[value], identity{source: key, user: l.user[id], to: to})
@@ -207,6 +215,7 @@ func (l *loader) sections(args []any) {
 type tree struct {
 	parents map[int64][]link
 	paths   map[int64][]step
+	below   map[link][]step // of the members that came and went at the same times
 }
 
 type link struct{ from, to, parent int64 }
@@ -217,7 +226,7 @@ func (l *loader) scopes(args []any) {
 	l.each(func() {
 		at := [2]int64{accountID, sectionID}
 		if l.trees[at] == nil {
-			l.trees[at] = &tree{parents: map[int64][]link{}, paths: map[int64][]step{}}
+			l.trees[at] = &tree{parents: map[int64][]link{}, paths: map[int64][]step{}, below: map[link][]step{}}
 		}
 		l.trees[at].parents[id] = append(l.trees[at].parents[id], link{from, to, parent})
 	}, `SELECT account_id, section_id, scope_id, parent_id, `+validFrom+`, `+validTo+` FROM scope_parents WHERE account_id`+ofThese+` ORDER BY valid_from`,
@@ -250,11 +259,13 @@ func (l *loader) scopes(args []any) {
 		}
 		end := links[len(links)-1]
 		st := l.user[n.user].entering(n.section)
-		st.memberships = append(st.memberships, &membership{id: n.id, team: end.parent, to: end.to, above: lineage{scope: n.id, steps: n.tree.above(links)}})
+		st.memberships = append(st.memberships, membership{id: n.id, team: end.parent, to: end.to, above: lineage{scope: n.id, steps: n.tree.member(links)}})
 	}
 	l.each(func() {
 		st := l.user[userID].entering(l.section[[2]int64{accountID, sectionID}])
-		st.primaries = append(st.primaries, primary{from, to, id})
+		if len(st.memberships) != 1 || st.memberships[0].id != id {
+			st.primaries = append(st.primaries, primary{from, to, id})
+		}
 	}, `SELECT account_id, section_id, user_id, membership_id, `+validFrom+`, `+validTo+` FROM primary_memberships WHERE account_id`+ofThese+` ORDER BY valid_from`,
 		args, &accountID, &sectionID, &userID, &id, &from, &to)
 }
@@ -273,6 +284,17 @@ func (t *tree) to(scope int64) []step {
 	}
 	t.paths[scope] = steps
 	return steps
+}
+
+// member is the paths that a membership with these links is below, over time. Those of a team share them.
+func (t *tree) member(links []link) []step {
+	if len(links) > 1 {
+		return t.above(links)
+	}
+	if t.below[links[0]] == nil {
+		t.below[links[0]] = t.above(links)
+	}
+	return t.below[links[0]]
 }
 
 // above is the paths of whom the links name as parents, over time.

@@ -206,8 +206,8 @@ func (n *place) belongs(st *standing, team *lineage, micros int64) {
 	for _, p := range st.primaries {
 		n.until(micros, p.from)
 	}
-	for _, m := range st.memberships {
-		n.until(micros, m.to)
+	for i := range st.memberships {
+		n.until(micros, st.memberships[i].to)
 	}
 	m := st.primary(micros)
 	if team != nil && (m == nil || m.team != team.scope) {

@@ -31,12 +31,12 @@ func somebody(t *rapid.T) *account {
 	}
 	st := &standing{section: sec, scope: 5}
 	for i, to := range times("ends", 3) {
-		st.memberships = append(st.memberships, &membership{id: int64(i), team: int64(10 + i%2), to: to, above: steps(fmt.Sprint("m", i), int64(20+i))})
+		st.memberships = append(st.memberships, membership{id: int64(i), team: int64(10 + i%2), to: to, above: steps(fmt.Sprint("m", i), int64(20+i))})
 	}
 	for i, from := range times("primaries", 3) {
 		st.primaries = append(st.primaries, primary{from: from, to: math.MaxInt64, membership: int64(i % len(st.memberships))})
 	}
-	u := &user{id: 7, standings: []*standing{st}}
+	u := &user{id: 7, standings: []standing{*st}}
 	a := &account{id: 1, users: map[string]*user{"u": u}, sections: map[string]*section{"s": sec}, identities: map[string][]identity{}}
 	for _, to := range times("identities", 2) {
 		a.identities["external"] = append(a.identities["external"], identity{source: "src", user: u, to: to})

@@ -150,14 +150,14 @@ func (st *standing) primary(micros int64) *membership {
 	of, rows := st.memberships, st.primaries
 	if len(rows) > 0 {
 		row := rows[last(len(rows), func(i int) int64 { return rows[i].from }, micros)]
-		for _, m := range of {
-			if m.id == row.membership && micros < m.to {
+		for i := range of {
+			if m := &of[i]; m.id == row.membership && micros < m.to {
 				return m
 			}
 		}
 	}
-	for _, m := range of { // the primary one ended: the oldest that has not
-		if micros < m.to {
+	for i := range of { // the primary one ended: the oldest that has not
+		if m := &of[i]; micros < m.to {
 			return m
 		}
 	}
@@ -166,8 +166,8 @@ func (st *standing) primary(micros int64) *membership {
 
 // member is the user's membership in the team at that time. A user first known later takes the first.
 func (st *standing) member(team, micros int64) *membership {
-	for _, m := range st.memberships {
-		if m.team == team && micros < m.to {
+	for i := range st.memberships {
+		if m := &st.memberships[i]; m.team == team && micros < m.to {
 			return m
 		}
 	}

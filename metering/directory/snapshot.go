@@ -70,36 +70,38 @@ type account struct {
 	places     places
 }
 
+// user and what it has stand close together, in few objects: there may be millions of them, which are looked up at random and
+// are the garbage collector's to go through.
 type user struct {
 	id        int64
 	inactive  bool
-	standings []*standing // by section: few, and found without another map
+	standings []standing // by section: few, and found without another map
 }
 
 // standing is a user's place in one section.
 type standing struct {
 	section     *section
-	memberships []*membership
-	primaries   []primary
-	scope       int64 // the user's row in the section
+	memberships []membership
+	primaries   []primary // none where there is but one membership, and it is the primary one
+	scope       int64     // the user's row in the section
 }
 
 // in is the user's standing in a section; nil if there is none.
 func (u *user) in(sec *section) *standing {
-	for _, st := range u.standings {
-		if st.section == sec {
+	for i := range u.standings {
+		if st := &u.standings[i]; st.section == sec {
 			return st
 		}
 	}
 	return nil
 }
 
-// entering is the same while a snapshot is made: there is one from then on.
+// entering is the same while a snapshot is made: there is one from then on. It is good until the next is made.
 func (u *user) entering(sec *section) *standing {
 	st := u.in(sec)
 	if st == nil {
-		st = &standing{section: sec}
-		u.standings = append(u.standings, st)
+		u.standings = append(u.standings, standing{section: sec})
+		st = &u.standings[len(u.standings)-1]
 	}
 	return st
 }
