@@ -62,7 +62,7 @@ type program struct {
 
 // rollupsMemory is what a process that only writes rollups lets its heap grow to before it collects more often. It lives on
 // half of that; with the program itself it stays below 256 MiB. GOMEMLIMIT overrides it.
-const rollupsMemory = 160 << 20
+const rollupsMemory = 128 << 20
 
 func newProgram(cfg *config, modules []string, log *slog.Logger) *program {
 	if slices.Equal(modules, []string{"rollups"}) && os.Getenv("GOMEMLIMIT") == "" {
