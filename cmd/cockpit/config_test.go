@@ -13,7 +13,8 @@ import (
 )
 
 func TestAllMistakesOfTheConfigurationAreNamedAtOnce(t *testing.T) {
-	for name, value := range map[string]string{"COCKPIT_PARTITIONS": "0", "COCKPIT_WINDOW": "1s", "COCKPIT_LOG_LEVEL": "loud", "COCKPIT_POSTGRES_URL": "nowhere", "COCKPIT_KEEP_EVENTS_DAYS": "-1"} {
+	for name, value := range map[string]string{"COCKPIT_PARTITIONS": "0", "COCKPIT_WINDOW": "1s", "COCKPIT_LOG_LEVEL": "loud", "COCKPIT_POSTGRES_URL": "nowhere", "COCKPIT_KEEP_EVENTS_DAYS": "-1",
+		"COCKPIT_AUDIT_WEBHOOK_URL": "https://siem.example/in", "COCKPIT_AUDIT_WEBHOOK_SECRET": "short"} {
 		t.Setenv(name, value)
 	}
 	_, err := loadConfig()
@@ -21,7 +22,7 @@ func TestAllMistakesOfTheConfigurationAreNamedAtOnce(t *testing.T) {
 	if !errors.As(err, &used) {
 		t.Fatalf("%v", err)
 	}
-	for _, want := range []string{"COCKPIT_PARTITIONS", "COCKPIT_WINDOW", "COCKPIT_LOG_LEVEL", "COCKPIT_POSTGRES_URL", "COCKPIT_KEEP"} {
+	for _, want := range []string{"COCKPIT_PARTITIONS", "COCKPIT_WINDOW", "COCKPIT_LOG_LEVEL", "COCKPIT_POSTGRES_URL", "COCKPIT_KEEP", "COCKPIT_AUDIT_WEBHOOK_SECRET"} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("nothing is said of %s: %v", want, err)
 		}

@@ -125,9 +125,11 @@ func (s *Sealer) take(ctx context.Context, tx pgx.Tx) (*batch, []int64, error) {
 	for chain := range s.broken {
 		avoid = append(avoid, chain)
 	}
-	rows, err := tx.Query(ctx, `SELECT e.id, coalesce(e.account_id, 0), s.entry_id IS NOT NULL
-		FROM audit_unsealed u JOIN audit_entries e ON e.id = u.entry_id LEFT JOIN audit_seals s ON s.entry_id = e.id
-		WHERE coalesce(e.account_id, 0) <> ALL($2) ORDER BY u.entry_id LIMIT $1`, sealMax, avoid)
+	// Each queued entry is looked up by its id, whatever the planner thinks of how long the queue is: any other way reads all
+	// that is sealed.
+	rows, err := tx.Query(ctx, `SELECT u.entry_id, e.chain, (SELECT s.seq FROM audit_seals s WHERE s.entry_id = u.entry_id) IS NOT NULL
+		FROM audit_unsealed u CROSS JOIN LATERAL (SELECT coalesce(account_id, 0) AS chain FROM audit_entries WHERE id = u.entry_id OFFSET 0) e
+		WHERE e.chain <> ALL($2) ORDER BY u.entry_id LIMIT $1`, sealMax, avoid)
 	if err != nil {
 		return nil, nil, err
 	}
