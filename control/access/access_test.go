@@ -149,3 +149,34 @@ func TestEveryPermissionIsSomeones(t *testing.T) {
 		}
 	}
 }
+
+// The sections in which somebody has a permission are those of the grants that give it, within what the client is registered for.
+func TestSections(t *testing.T) {
+	t.Parallel()
+	const acme, copilot, console = 1, 11, 12
+	for _, c := range []struct {
+		grants []access.Grant
+		client []int64
+		want   []int64
+		all    bool
+	}{
+		{nil, nil, nil, false},
+		{[]access.Grant{{Role: access.SuperAdmin}}, nil, nil, true},
+		{[]access.Grant{{Role: access.AccountViewer, Account: acme}}, nil, nil, true},
+		{[]access.Grant{{Role: access.AccountAdmin, Account: 2}}, nil, nil, false},
+		{[]access.Grant{{Role: access.Product, Account: acme}}, nil, nil, false},
+		{[]access.Grant{{Role: access.SectionAdmin, Account: acme, Section: copilot}, {Role: access.SectionAdmin, Account: 2, Section: console}}, nil, []int64{copilot}, false},
+		{[]access.Grant{{Role: access.SectionAdmin, Account: acme, Section: copilot}, {Role: access.AccountAdmin, Account: acme}}, nil, nil, true},
+		{[]access.Grant{{Role: access.AccountAdmin, Account: acme}}, []int64{console}, []int64{console}, false},
+		{[]access.Grant{{Role: access.SectionAdmin, Account: acme, Section: copilot}}, []int64{console}, []int64{}, false},
+	} {
+		p := access.Principal{Kind: access.Person, Grants: c.grants}
+		if c.client != nil {
+			p.Client = &access.Client{Sections: c.client}
+		}
+		got, all := p.Sections(access.AuditRead, acme)
+		if all != c.all || !all && !slices.Equal(got, c.want) {
+			t.Errorf("%v through %v: %v, all %v", c.grants, c.client, got, all)
+		}
+	}
+}
