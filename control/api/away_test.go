@@ -125,6 +125,7 @@ func TestPostgresAway(t *testing.T) {
 		}
 		time.Sleep(50 * time.Millisecond)
 	}
+	s.Owner.Reset() // its connections were cut, too
 	if n := count(t, s, `SELECT count(*) FROM audit_entries WHERE action = 'account.updated'`); n != 0 {
 		t.Errorf("%d changes are on record that were answered 503", n)
 	}
