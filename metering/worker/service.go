@@ -18,6 +18,13 @@ import (
 // Group is the consumer group; its offsets are advisory, for lag dashboards.
 const Group = "cockpit-metering"
 
+// What one fetch brings, as it is on the wire: unpacked and as records it is ten to twenty times that, and beside what is
+// queued one fetch more waits in the client. Memory under a backlog is mostly these two.
+const (
+	fetchMax          = 4 << 20
+	fetchPartitionMax = 1 << 20
+)
+
 // Config is what a service needs. All fields without a default are required.
 type Config struct {
 	Kafka     []kgo.Opt // seed brokers, TLS, SASL
@@ -31,7 +38,7 @@ type Config struct {
 	Address   string // where this process serves, with its host: its name in the group; empty: it has none
 
 	BatchEventsMax  int           // default 16,384
-	QueueEventsMax  int           // a partition's fetching pauses above it; default 4 batches
+	QueueEventsMax  int           // a partition's fetching pauses above it; default 2 batches
 	WindowSpan      time.Duration // how late an event may be; default 24 h
 	TooEarly        time.Duration // how far ahead of its record's timestamp an event may be; default 10 min
 	WindowEventsMax int           // identities a partition's window may hold; default 50 million
@@ -60,7 +67,7 @@ func (c *Config) defaults() {
 		c.BatchEventsMax = 1 << 14
 	}
 	if c.QueueEventsMax == 0 {
-		c.QueueEventsMax = 4 * c.BatchEventsMax
+		c.QueueEventsMax = 2 * c.BatchEventsMax
 	}
 	if c.WindowEventsMax == 0 {
 		c.WindowEventsMax = 50_000_000
@@ -126,7 +133,7 @@ func (s *Service) Run(ctx context.Context) error {
 	// was given away never reaches the worker that has it after.
 	s.client, err = kgo.NewClient(append(s.cfg.Kafka, kgo.ConsumerGroup(Group), kgo.ConsumeTopics(s.cfg.Topics...),
 		kgo.FetchIsolationLevel(kgo.ReadCommitted()), kgo.KeepControlRecords(), kgo.ConsumeResetOffset(kgo.NoResetOffset()),
-		kgo.MaxDecompressBatchBytes(64<<20), kgo.FetchMaxBytes(16<<20), kgo.FetchMaxPartitionBytes(4<<20), kgo.FetchMaxWait(100*time.Millisecond),
+		kgo.MaxDecompressBatchBytes(64<<20), kgo.FetchMaxBytes(fetchMax), kgo.FetchMaxPartitionBytes(fetchPartitionMax), kgo.FetchMaxWait(100*time.Millisecond),
 		kgo.ClientID(s.clientID()), kgo.SessionTimeout(sessionTimeout), kgo.HeartbeatInterval(sessionTimeout/4), kgo.BlockRebalanceOnPoll(), kgo.AutoCommitMarks(), kgo.AutoCommitInterval(time.Second), kgo.MetadataMaxAge(15*time.Second),
 		kgo.AdjustFetchOffsetsFn(s.assign), kgo.OnPartitionsRevoked(s.revoke), kgo.OnPartitionsLost(s.revoke))...)
 	if err != nil {
