@@ -70,7 +70,7 @@ func (c callers) Authenticate(r *http.Request) (*access.Principal, error) {
 	e.Header(h)
 	problem := api.NewProblem(e.Status, e.Code, e.Reason)
 	for name := range h {
-		problem.With(name, h.Get(name))
+		problem = problem.With(name, h.Get(name))
 	}
 	return nil, problem
 }

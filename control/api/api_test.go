@@ -258,7 +258,7 @@ func TestBadInput(t *testing.T) {
 	if r := super.Do(http.MethodPut, all, "{}"); r.Status != http.StatusMethodNotAllowed || r.Code() == "" {
 		t.Errorf("no method: %d %s", r.Status, r.Body)
 	}
-	name := "Ünïcödé ‮ 🚀 " + strings.Repeat("é", 150)
+	name := "Ünïcödé \u202e 🚀 " + strings.Repeat("é", 150)
 	text, err := json.Marshal(map[string]string{"key": "unicode", "name": name, "time_zone": "UTC"})
 	if err != nil {
 		t.Fatal(err)

@@ -149,7 +149,7 @@ func Cell(text string) string {
 
 // cut ends an answer that has begun, so that the caller sees that it is not whole.
 func (a *API) cut(h huma.Context, err error) {
-	a.problem(h.Context(), requestID(h), err)
+	_ = a.problem(h.Context(), requestID(h), err) // for the log
 	conn, _, hijack := http.NewResponseController(humagin.Unwrap(h).Writer).Hijack()
 	if hijack != nil {
 		panic(http.ErrAbortHandler)

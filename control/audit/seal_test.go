@@ -2,6 +2,7 @@ package audit_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
@@ -129,7 +130,7 @@ func TestSealersAreKilledAmongWriters(t *testing.T) {
 				})
 				if err == nil {
 					committed.Add(1)
-				} else if err != errRollback {
+				} else if !errors.Is(err, errRollback) {
 					t.Error(err)
 					return
 				}

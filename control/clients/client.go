@@ -113,7 +113,7 @@ func (c *Client) check(ctx context.Context, tx pgx.Tx) error {
 		}
 		c.Sections[i] = found[0]
 	}
-	if u, err := url.Parse(c.Issuer); err != nil || u.Host == "" || u.Scheme != "https" && !(u.Scheme == "http" && local(u.Hostname())) {
+	if u, err := url.Parse(c.Issuer); err != nil || u.Host == "" || u.Scheme != "https" && (u.Scheme != "http" || !local(u.Hostname())) {
 		return api.Invalid("body.issuer", "an https URL")
 	}
 	c.Permissions, c.Origins, c.Sections = ordered(c.Permissions), ordered(c.Origins), ordered(c.Sections)
@@ -136,7 +136,7 @@ func origin(text string) error {
 	if u.Host != strings.ToLower(u.Host) || strings.Contains(u.Host, "*") || strings.HasSuffix(u.Host, ":") || u.Hostname() == "" {
 		return fmt.Errorf("a host as browsers send it: small letters, and no wildcard")
 	}
-	if u.Scheme != "https" && !(u.Scheme == "http" && local(u.Hostname())) {
+	if u.Scheme != "https" && (u.Scheme != "http" || !local(u.Hostname())) {
 		return fmt.Errorf("https, except of this very machine")
 	}
 	if u.Port() == map[string]string{"https": "443", "http": "80"}[u.Scheme] {

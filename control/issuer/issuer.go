@@ -79,7 +79,7 @@ func New(cfg Config) (*Issuer, error) {
 	s.crypto = op.NewAES256GCMCrypto([32]byte(cfg.Keys.Derive("issuer crypto", 32)), "dev")
 	provider, err := op.NewProvider(&op.Config{CodeMethodS256: true, AuthMethodPost: true, GrantTypeRefreshToken: true, SupportedScopes: nil,
 		DefaultLogoutRedirectURI: cfg.PublicURL + "/"}, s, op.StaticIssuer(cfg.URL), op.WithAllowInsecure(), op.WithCrypto(s.crypto),
-		op.WithCORSOptions(&cors.Options{AllowOriginRequestFunc: s.allowedOrigin, AllowedMethods: []string{http.MethodGet, http.MethodPost},
+		op.WithCORSOptions(&cors.Options{AllowOriginVaryRequestFunc: s.allowedOrigin, AllowedMethods: []string{http.MethodGet, http.MethodPost},
 			AllowedHeaders: []string{"Authorization", "Content-Type"}}))
 	if err != nil {
 		return nil, fmt.Errorf("issuer: %w", err)
@@ -147,10 +147,10 @@ func (s *storage) keyID() string {
 }
 
 // allowedOrigin says whether pages of an origin may call: the cockpit's, and those of registered clients.
-func (s *storage) allowedOrigin(r *http.Request, origin string) bool {
+func (s *storage) allowedOrigin(r *http.Request, origin string) (allowed bool, varyHeaders []string) {
 	if origin == strings.TrimSuffix(s.cfg.PublicURL, "/") {
-		return true
+		return true, nil
 	}
 	clients, err := s.directory.clients(r.Context())
-	return err == nil && slices.ContainsFunc(clients, func(c registered) bool { return slices.Contains(c.origins, origin) })
+	return err == nil && slices.ContainsFunc(clients, func(c registered) bool { return slices.Contains(c.origins, origin) }), nil
 }

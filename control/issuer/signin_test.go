@@ -106,7 +106,7 @@ func TestAttacksOnSigningIn(t *testing.T) {
 	refuse("no state", "/auth/callback?code=x")
 	refuse("a code of another sign-in", mixed)
 	refuse("its cookie is used up", own)
-	state, own = begin(victim)
+	_, own = begin(victim)
 	refuse("of another issuer", own+"&iss=https://evil.example")
 	state, _ = begin(victim)
 	refuse("an error", "/auth/callback?error=<script>&error_description=<script>alert(1)</script>&state="+url.QueryEscape(state))

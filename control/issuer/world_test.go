@@ -2,6 +2,7 @@ package issuer
 
 import (
 	"context"
+	"errors"
 	"io"
 	"log/slog"
 	"net/http"
@@ -76,7 +77,8 @@ func newWorld(t *testing.T, tokensFor time.Duration) *world {
 	mux.HandleFunc("/v1/", func(res http.ResponseWriter, r *http.Request) {
 		who, err := w.signin.Authenticate(r)
 		w.last.Store(who)
-		if e, ok := err.(*signin.Error); ok {
+		var e *signin.Error
+		if errors.As(err, &e) {
 			http.Error(res, e.Code, e.Status)
 		}
 	})

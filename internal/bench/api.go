@@ -81,7 +81,7 @@ func deepLists(ctx context.Context, r *runner) (gate, error) {
 		return gate{}, err
 	}
 	fmt.Fprintf(r.o.Progress, "making %d accounts\n", deepRows)
-	if _, err := c.owner.Exec(ctx, fmt.Sprintf(`INSERT INTO accounts (key, name, time_zone) SELECT 'deep-' || lpad(n::text, 8, '0'), 'Deep', 'UTC' FROM generate_series(1, %d) n`, deepRows)); err == nil {
+	if _, err = c.owner.Exec(ctx, fmt.Sprintf(`INSERT INTO accounts (key, name, time_zone) SELECT 'deep-' || lpad(n::text, 8, '0'), 'Deep', 'UTC' FROM generate_series(1, %d) n`, deepRows)); err == nil {
 		_, err = c.owner.Exec(ctx, `VACUUM ANALYZE accounts`)
 	}
 	if err != nil {

@@ -68,11 +68,22 @@ async function show() {
     row.append(...[s.key, s.unit, s.state].map((text) => Object.assign(document.createElement("td"), { textContent: text })));
     return row;
   }));
-  const refused = await call("PATCH", `/v1/accounts/key:${config.account}`, { name: "Changed by a client" }, { "If-Match": "*" });
-  $("refused").textContent = `${refused.status}: ${refused.body.detail ?? "it was changed"}`;
+  const refused = await call("GET", `/v1/accounts/key:${config.account}/keys`);
+  $("refused").textContent = `${refused.status}: ${refused.body.detail ?? "it listed the service keys"}`;
   $("account").hidden = false;
 }
 
+// rename changes the account that the person saw: If-Match refuses it if somebody else changed it since.
+async function rename(event) {
+  event.preventDefault();
+  const path = `/v1/accounts/key:${config.account}`;
+  const seen = await fetch(config.api + path, { headers: { Authorization: "Bearer " + sessionStorage.getItem("token") } });
+  const answer = await call("PATCH", path, { name: $("new-name").value }, { "If-Match": seen.headers.get("ETag"), "Idempotency-Key": random() });
+  $("status").textContent = answer.status === 200 ? "Renamed." : `${answer.status}: ${answer.body.detail}`;
+  await show();
+}
+
+$("rename").onsubmit = rename;
 $("sign-in").onclick = signIn;
 $("sign-out").onclick = () => { sessionStorage.removeItem("token"); location.assign(redirect); };
 try {
