@@ -2,18 +2,14 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"net/http"
 	"strconv"
 	"time"
 
 	"github.com/alchemi/cockpit/control"
-	"github.com/alchemi/cockpit/control/access"
 	"github.com/alchemi/cockpit/control/api"
 	"github.com/alchemi/cockpit/control/audit"
 	"github.com/alchemi/cockpit/control/secrets"
-	"github.com/alchemi/cockpit/control/signin"
 	"github.com/alchemi/cockpit/schemas/postgres"
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
@@ -38,7 +34,7 @@ func (p *program) startAPI(ctx context.Context, g *errgroup.Group, server *serve
 	if err != nil {
 		return nil, err
 	}
-	a := control.New(api.Config{Stores: p.stores, Authenticator: callers{people}, Audit: audit.NewLog(own.Derive("audit mac", auditKeyLen)), Cipher: own, Log: p.log,
+	a := control.New(api.Config{Stores: p.stores, Authenticator: people, Audit: audit.NewLog(own.Derive("audit mac", auditKeyLen)), Cipher: own, Log: p.log,
 		Now: time.Now, Version: apiVersion, RequestsPerSecond: p.cfg.Requests, Origins: p.cfg.Origins, Observe: p.observe})
 	g.Go(func() error { return a.Run(ctx) })
 	return a, nil
@@ -54,23 +50,4 @@ func (p *program) observe(operation string, status int, took time.Duration) {
 func newRequests() *prometheus.HistogramVec {
 	return prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "cockpit_api_request_seconds", Help: "How long requests of the API took, by operation and status.",
 		Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 10}}, []string{"operation", "status"})
-}
-
-// callers says in the API's words why somebody is not recognized.
-type callers struct{ people *signin.Service }
-
-// Authenticate implements api.Authenticator.
-func (c callers) Authenticate(r *http.Request) (*access.Principal, error) {
-	who, err := c.people.Authenticate(r)
-	var e *signin.Error
-	if !errors.As(err, &e) {
-		return who, err
-	}
-	h := http.Header{}
-	e.Header(h)
-	problem := api.NewProblem(e.Status, e.Code, e.Reason)
-	for name := range h {
-		problem = problem.With(name, h.Get(name))
-	}
-	return nil, problem
 }
