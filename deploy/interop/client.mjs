@@ -15,6 +15,7 @@ try {
   await page.waitForURL(`${url}**`)
   await page.waitForFunction(() => document.getElementById('status').textContent !== '…')
   seen.status = await page.textContent('#status')
+  if (seen.status !== 'Signed in.') throw new Error(seen.status)
   seen.before = await page.textContent('#name')
   seen.sections = await page.locator('#sections tr td:first-child').allTextContents()
   seen.refused = await page.textContent('#refused')

@@ -79,8 +79,8 @@ async function rename(event) {
   const path = `/v1/accounts/key:${config.account}`;
   const seen = await fetch(config.api + path, { headers: { Authorization: "Bearer " + sessionStorage.getItem("token") } });
   const answer = await call("PATCH", path, { name: $("new-name").value }, { "If-Match": seen.headers.get("ETag"), "Idempotency-Key": random() });
-  $("status").textContent = answer.status === 200 ? "Renamed." : `${answer.status}: ${answer.body.detail}`;
   await show();
+  $("status").textContent = answer.status === 200 ? "Renamed." : `${answer.status}: ${answer.body.detail}`;
 }
 
 $("rename").onsubmit = rename;
