@@ -32,7 +32,7 @@ func TestATypeInATextIsNoType(t *testing.T) {
 	t.Parallel()
 	const event = `{"specversion":"1.0","id":"1","source":"web","type":"cockpit.usage.v1","time":"2026-11-23T08:00:00Z","data":{"account":"acme",` +
 		`"section":"copilot","user":"u","model":"gpt-5","quantities":{"requests":1},"labels":{"about":"cockpit.guardrail.v1"}}}`
-	r := New(Config{}).request(Principal{Sources: []Grant{{Source: "web", Sections: []string{"copilot"}, AllAccounts: true}}})
+	r := New(Config{}).request(Principal{AllAccounts: true, Sources: []Grant{{Source: "web", Sections: []string{"copilot"}, AllAccounts: true}}})
 	r.add([]byte(event))
 	if len(r.records) != 1 || r.results[0].Status != accepted {
 		t.Errorf("%+v", r.results)
