@@ -12,6 +12,7 @@ import (
 	"github.com/alchemi/cockpit/control/people"
 	"github.com/alchemi/cockpit/control/sections"
 	"github.com/alchemi/cockpit/control/sessions"
+	"github.com/alchemi/cockpit/control/summaries"
 )
 
 //go:generate sh -c "go run ../cmd/cockpit openapi > ../schemas/openapi.json"
@@ -26,5 +27,6 @@ func New(cfg api.Config) *api.API {
 	auditlog.Register(a)
 	clients.Register(a)
 	sections.Register(a)
+	summaries.Register(a)
 	return a
 }

@@ -18,7 +18,7 @@ func TestMain(m *testing.M) {
 // The gates that can be small, and do not start the program itself, run and give figures, whatever those are.
 func TestGatesRun(t *testing.T) {
 	t.Parallel()
-	gates := []string{"P1", "P4", "P5", "audit"}
+	gates := []string{"P1", "P4", "P5", "summary", "audit"}
 	results, err := bench.Run(t.Context(), gates, bench.Options{Events: 20_000, Rounds: 1, Accounts: 10, Users: 20, Progress: t.Output()})
 	if err != nil {
 		t.Fatal(err)

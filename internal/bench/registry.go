@@ -23,6 +23,7 @@ var registry = []entry{
 	{"P13", scale},
 	{"P14", takingOver},
 	{"lists", deepLists},
+	{"summary", summaryPages},
 	{"row-security", rowSecurity},
 	{"audit", auditing},
 	{"memory", memory},
