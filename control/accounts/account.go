@@ -18,7 +18,7 @@ type Account struct {
 	ID                 string     `json:"id" example:"acc_1"`
 	Key                string     `json:"key" example:"acme" doc:"what products name the account by; never changes"`
 	Name               string     `json:"name" example:"Acme"`
-	State              string     `json:"state" enum:"active,suspended,closed"`
+	State              string     `json:"state" enum:"active,suspended,closed,erased"`
 	TimeZone           string     `json:"time_zone" example:"Europe/Berlin" doc:"of its cycles, unless their plan has one"`
 	Region             string     `json:"region" example:"eu" doc:"where its data is; never changes"`
 	IssuerOrganization string     `json:"issuer_organization,omitempty" doc:"its organization at the issuer: whoever is admin there is admin here"`
@@ -53,6 +53,9 @@ func load(ctx context.Context, tx pgx.Tx, ref api.Ref, lock bool) (*Account, err
 	}
 	rows, err := tx.Query(ctx, sql, ref.ID, ref.Key)
 	a, err := api.One(api.AccountKind, rows, err, scan)
+	if err == nil && lock && a.State == "erased" {
+		err = api.Conflict("account_erased", "The account is erased: nothing of it can be changed any more.")
+	}
 	return &a, err
 }
 

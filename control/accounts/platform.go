@@ -52,7 +52,7 @@ func registerPlatform(a *api.API) {
 
 type listInput struct {
 	api.Page
-	State  string `query:"state" enum:"active,suspended,closed" doc:"only those in this state"`
+	State  string `query:"state" enum:"active,suspended,closed,erased" doc:"only those in this state"`
 	Region string `query:"region" maxLength:"64" doc:"only those of this region"`
 	Q      string `query:"q" maxLength:"200" doc:"only those whose key or name has this in it, in any case"`
 	Sort   string `query:"sort" enum:"key,-key,name,-name,created_at,-created_at" default:"key"`

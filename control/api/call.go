@@ -37,7 +37,7 @@ type Call struct {
 type Account struct {
 	ID     int64
 	Key    string
-	State  string // active, suspended or closed
+	State  string // active, suspended, closed or erased
 	Limits Limits
 }
 
@@ -202,9 +202,9 @@ func (a *API) allow(ctx context.Context, c *Call, r *http.Request, account, sect
 	return a.recordView(ctx, c)
 }
 
-// standing refuses writes in an account that is suspended or closed, except by super admins.
+// standing refuses writes in an account that is suspended or closed, except by super admins, and all in one that is erased.
 func (c *Call) standing() error {
-	if c.Account.State == "active" || c.operation.Permission.Reads() || c.role == access.SuperAdmin {
+	if c.Account.State == "active" || c.operation.Permission.Reads() || c.role == access.SuperAdmin && c.Account.State != "erased" {
 		return nil
 	}
 	return NewProblem(http.StatusForbidden, "account_"+c.Account.State, "The account is "+c.Account.State+": it can be read, and not changed.")

@@ -50,7 +50,12 @@ func (r *runner) control(ctx context.Context) (*controlled, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &controlled{}
+	return controls(ctx, url)
+}
+
+// controls is the control API over the database at url.
+func controls(ctx context.Context, url string) (c *controlled, err error) {
+	c = &controlled{}
 	if c.owner, err = pgxpool.New(ctx, url); err != nil {
 		return nil, err
 	}

@@ -10,6 +10,7 @@ import (
 // directory is what prices and paths are checked against. Everything effective-dated stands in the order of its beginning.
 type directory struct {
 	accounts map[string]int64
+	erased   map[int64]bool // accounts whose keys and identities are gone: nobody can tell whom an event was of
 	sections map[string]int64
 	roots    map[[2]int64]int64 // by account and section
 	cycles   map[[2]int64][]cycle
@@ -69,7 +70,7 @@ func in(column string) string {
 const slack = 5_000_000 // µs
 
 func (v *verification) readDirectory(ctx context.Context) error {
-	d := &directory{accounts: map[string]int64{}, sections: map[string]int64{}, roots: map[[2]int64]int64{}, cycles: map[[2]int64][]cycle{}, scopes: map[int64]scope{},
+	d := &directory{accounts: map[string]int64{}, erased: map[int64]bool{}, sections: map[string]int64{}, roots: map[[2]int64]int64{}, cycles: map[[2]int64][]cycle{}, scopes: map[int64]scope{},
 		teams: map[teamKey]int64{}}
 	v.dir = d
 	for _, read := range []func(context.Context) error{v.readScopes, v.readPeople, v.readPrices} {
@@ -99,7 +100,7 @@ func (v *verification) readScopes(ctx context.Context) error {
 		dest []any
 		row  func()
 	}{
-		{`SELECT account_id, key FROM accounts`, []any{&a, &key}, func() { d.accounts[key] = a }},
+		{`SELECT account_id, key, state FROM accounts`, []any{&a, &key, &kind}, func() { d.accounts[key], d.erased[a] = a, kind == "erased" }},
 		{`SELECT id, key FROM sections`, []any{&a, &key}, func() { d.sections[key] = a }},
 		{`SELECT account_id, section_id, root_scope_id FROM account_sections`, []any{&a, &b, &c}, func() { d.roots[[2]int64{a, b}] = c }},
 		{`SELECT account_id, section_id, extract(epoch FROM start_at)::bigint, extract(epoch FROM end_at)::bigint FROM cycles ORDER BY start_at`, []any{&a, &b, &c, &e},

@@ -56,6 +56,9 @@ func (d *directory) whom(e *event, dec *decision) error {
 	if d.accounts[e.Data.Account] != p.account || d.sections[e.Data.Section] != p.section {
 		return fmt.Errorf("it was charged to account %d, section %d", p.account, p.section)
 	}
+	if d.erased[p.account] {
+		return nil
+	}
 	last := p.scopes[len(p.scopes)-1]
 	var want standing
 	for i, late := range [...][2]int64{{0, 0}, {0, slack}, {slack, slack}} {

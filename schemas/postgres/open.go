@@ -13,6 +13,7 @@ const (
 	RoleMetering = "cockpit_metering" // across accounts: workers, fold, rollups, operators' commands
 	RoleApp      = "cockpit_app"      // one account a transaction: the control API
 	RolePlatform = "cockpit_platform" // across accounts: who calls, what super admins do, the audit log's seals
+	RoleErasure  = "cockpit_erasure"  // one account a transaction: exports and erases accounts that were closed
 )
 
 // Open returns a pool whose connections work under role, in UTC, and never wait for a lock or a statement for ever: 5 s

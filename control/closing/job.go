@@ -1,0 +1,121 @@
+package closing
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/alchemi/cockpit/control/api"
+	"github.com/alchemi/cockpit/control/audit"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+)
+
+const every = time.Minute
+
+// Config is what a job needs.
+type Config struct {
+	Platform *pgxpool.Pool // of the platform's role: which accounts are due
+	Erasure  *pgxpool.Pool // of the role that may erase
+	Audit    *audit.Log
+	Dir      string // where exports go; empty: nothing is exported, and nothing erased
+	Log      *slog.Logger
+	Now      func() time.Time
+}
+
+// Job exports and erases accounts whose time has come.
+type Job struct {
+	Config
+	at func(place string) error // of tests: where to stop, as a crash would
+}
+
+// NewJob returns one.
+func NewJob(c Config) *Job { return &Job{Config: c, at: func(string) error { return nil }} }
+
+// Run works until ctx ends.
+func (j *Job) Run(ctx context.Context) error {
+	for {
+		if _, err := j.Once(ctx); err != nil && ctx.Err() == nil {
+			j.Log.Error("ending closed accounts", "error", err)
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(every):
+		}
+	}
+}
+
+// Once ends all accounts that are due, and returns how many. While another process does, it does nothing.
+func (j *Job) Once(ctx context.Context) (ended int, err error) {
+	conn, err := j.Platform.Acquire(ctx)
+	if err != nil {
+		return 0, err
+	}
+	defer conn.Release()
+	var mine bool
+	if err := conn.QueryRow(ctx, `SELECT pg_try_advisory_lock(hashtext('cockpit closing'))`).Scan(&mine); err != nil || !mine {
+		return 0, err
+	}
+	defer func() {
+		_, _ = conn.Exec(context.WithoutCancel(ctx), `SELECT pg_advisory_unlock(hashtext('cockpit closing'))`) // a connection that is gone holds no lock
+	}()
+	rows, err := conn.Query(ctx, `SELECT account_id FROM accounts WHERE state = 'closed' AND closes_at <= $1 ORDER BY closes_at`, j.Now())
+	if err != nil {
+		return 0, err
+	}
+	due, err := pgx.CollectRows(rows, pgx.RowTo[int64])
+	if err != nil || len(due) == 0 {
+		return 0, err
+	}
+	if j.Dir == "" {
+		j.Log.Warn("closed accounts are due, and there is no directory to export them to", "accounts", len(due))
+		return 0, nil
+	}
+	for _, account := range due {
+		if err := j.end(ctx, account); err != nil {
+			return ended, fmt.Errorf("end account %s: %w", api.AccountKind.ID(account), err)
+		}
+		ended++
+	}
+	return ended, nil
+}
+
+// end exports an account, unless it was as it is now, and erases it.
+func (j *Job) end(ctx context.Context, account int64) error {
+	dir := filepath.Join(j.Dir, api.AccountKind.ID(account))
+	m, err := readManifest(dir)
+	if err != nil {
+		return err
+	}
+	if m != nil {
+		again, err := j.erase(ctx, account, m)
+		if err != nil || !again {
+			return err
+		}
+		if err := os.RemoveAll(dir); err != nil {
+			return err
+		}
+	}
+	if m, err = j.export(ctx, account, dir); err != nil {
+		return fmt.Errorf("export: %w", err)
+	}
+	again, err := j.erase(ctx, account, m)
+	if err == nil && again {
+		err = errChanged
+	}
+	return err
+}
+
+// inAccount calls f in a transaction that sees the account and no other.
+func (j *Job) inAccount(ctx context.Context, account int64, o pgx.TxOptions, f func(pgx.Tx) error) error {
+	return pgx.BeginTxFunc(ctx, j.Erasure, o, func(tx pgx.Tx) error {
+		if _, err := tx.Exec(ctx, fmt.Sprintf(`SET LOCAL cockpit.account_id = '%d'; SET LOCAL statement_timeout = '1h'`, account)); err != nil {
+			return err
+		}
+		return f(tx)
+	})
+}
