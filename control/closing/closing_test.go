@@ -3,6 +3,7 @@ package closing
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -225,7 +226,7 @@ var errCrash = errors.New("the process is gone")
 // Killed at each place, and run again: one whole export, and nothing left.
 func TestACrashAnywhere(t *testing.T) {
 	t.Parallel()
-	for _, place := range []string{"wrote directory", "wrote usage", "wrote audit", "wrote the manifest", "exported", "erased"} {
+	for _, place := range []string{"wrote directory", "wrote usage", "wrote audit", "wrote the manifest", "exported", "erased", "forgot"} {
 		t.Run(place, func(t *testing.T) {
 			t.Parallel()
 			w := open(t)
@@ -239,12 +240,17 @@ func TestACrashAnywhere(t *testing.T) {
 			if _, err := w.job.Once(t.Context()); !errors.Is(err, errCrash) {
 				t.Fatalf("%v", err)
 			}
-			if len(w.found()) < 10 {
+			if n := len(w.found()); n < 10 && (place != "forgot" || n > 0) {
 				t.Fatalf("erased half: canaries are left in %v alone", w.found())
 			}
 			w.job.at = func(string) error { return nil }
-			if n := w.once(); n != 1 {
-				t.Fatalf("%d ended", n)
+			forgot := 0
+			w.job.Forget = func(context.Context, int64) error { forgot++; return nil }
+			if n := w.once(); n != 1 && place != "forgot" || forgot != 1 {
+				t.Fatalf("%d ended, forgot %d times", n, forgot)
+			}
+			if w.once(); forgot != 1 {
+				t.Error("forgot again")
 			}
 			w.whole()
 			if found := w.found(); len(found) != 0 {

@@ -39,7 +39,7 @@ var erasing = []struct{ table, sql string }{
 	{"audit_entries", `DELETE FROM audit_entries WHERE account_id = $1`},
 	{"scope_parents", ""}, {"primary_memberships", ""}, {"scope_plans", ""}, {"budget_plan_versions", ""}, {"cycles", ""}, {"rollovers", ""}, {"balance_pages", ""},
 	{"credits_factors", ""}, {"model_terms", ""}, {"model_prices", ""}, {"alert_outbox", ""},
-	{"accounts", `UPDATE accounts SET state = 'erased', name = '', issuer_organization = NULL, suspended_reason = NULL, closes_at = NULL, limits = '{}', revision = revision + 1 WHERE account_id = $1`},
+	{"accounts", `UPDATE accounts SET state = 'erased', name = '', issuer_organization = NULL, suspended_reason = NULL, limits = '{}', revision = revision + 1 WHERE account_id = $1`},
 }
 
 // people takes name and e-mail of those who have a role in the account and in no other. Other accounts' roles are not for

@@ -83,14 +83,20 @@ func (j *Job) export(ctx context.Context, account int64, dir string) (*Manifest,
 		if m.State, err = readState(ctx, tx, account); err != nil {
 			return err
 		}
-		for _, name := range []string{"directory", "ledger", "usage", "audit"} {
+		for _, name := range []string{"directory", "ledger", "usage", "audit", "events"} {
+			if name == "events" && j.Events == nil {
+				continue
+			}
 			w, err := create(filepath.Join(partial, name+".ndjson"))
 			if err != nil {
 				return err
 			}
-			if name == "usage" {
+			switch name {
+			case "usage":
 				err = usage(ctx, tx, account, w)
-			} else {
+			case "events":
+				err = j.Events(ctx, account, func(object []byte) error { return w.put(json.RawMessage(object)) })
+			default:
 				err = rows(ctx, tx, account, name, w)
 			}
 			file, err := w.close(err)

@@ -2,6 +2,7 @@ package closing
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -24,6 +25,10 @@ type Config struct {
 	Dir      string // where exports go; empty: nothing is exported, and nothing erased
 	Log      *slog.Logger
 	Now      func() time.Time
+
+	// Where events are kept with more than the journal has of them; nil: nowhere.
+	Events func(ctx context.Context, account int64, f func(object []byte) error) error
+	Forget func(ctx context.Context, account int64) error
 }
 
 // Job exports and erases accounts whose time has come.
@@ -69,7 +74,7 @@ func (j *Job) Once(ctx context.Context) (ended int, err error) {
 	}
 	due, err := pgx.CollectRows(rows, pgx.RowTo[int64])
 	if err != nil || len(due) == 0 {
-		return 0, err
+		return 0, errors.Join(err, j.forget(ctx))
 	}
 	if j.Dir == "" {
 		j.Log.Warn("closed accounts are due, and there is no directory to export them to", "accounts", len(due))
@@ -81,7 +86,34 @@ func (j *Job) Once(ctx context.Context) (ended int, err error) {
 		}
 		ended++
 	}
-	return ended, nil
+	return ended, j.forget(ctx)
+}
+
+// forget takes what is somebody's out of the events of accounts that are erased. The time that they closed at says that it
+// is still to be done: it goes when it is done, so that a crash in between forgets again.
+func (j *Job) forget(ctx context.Context) error {
+	rows, err := j.Platform.Query(ctx, `SELECT account_id FROM accounts WHERE state = 'erased' AND closes_at IS NOT NULL`)
+	if err != nil {
+		return err
+	}
+	erased, err := pgx.CollectRows(rows, pgx.RowTo[int64])
+	if err != nil {
+		return err
+	}
+	for _, account := range erased {
+		if j.Forget != nil {
+			if err := j.Forget(ctx, account); err != nil {
+				return err
+			}
+		}
+		if err := j.at("forgot"); err != nil {
+			return err
+		}
+		if _, err := j.Platform.Exec(ctx, `UPDATE accounts SET closes_at = NULL WHERE account_id = $1 AND state = 'erased'`, account); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // end exports an account, unless it was as it is now, and erases it.

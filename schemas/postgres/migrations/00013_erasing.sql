@@ -4,7 +4,7 @@
 -- used again, and what the journal says by ids still adds up; names, e-mails and identities go.
 ALTER TABLE accounts DROP CONSTRAINT accounts_state_check;
 ALTER TABLE accounts ADD CONSTRAINT accounts_state_check CHECK (state IN ('active', 'suspended', 'closed', 'erased'));
-CREATE INDEX accounts_closes_at ON accounts (closes_at) WHERE state = 'closed';
+CREATE INDEX accounts_closes_at ON accounts (closes_at) WHERE closes_at IS NOT NULL;
 
 -- The one role that takes audit entries away: of the account that the transaction set, and of no other.
 -- +goose StatementBegin
