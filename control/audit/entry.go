@@ -22,6 +22,9 @@ type Actor struct {
 	Client string `json:"client,omitempty" doc:"the registered client that called on the person's behalf" example:"alchemi-web"`
 }
 
+// AccountErased is the action of the platform's entry that says that an account is gone, with its chain.
+const AccountErased = "account.erased"
+
 // Object is what was changed.
 type Object struct {
 	Kind string `json:"kind" example:"account"`

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 
@@ -59,6 +60,7 @@ type Verifier struct {
 	names    map[int64]string        // of accounts
 	heads    map[int64]*Head         // as the database has them
 	kept     map[int64][]Head        // those of Kept that are genuine
+	erased   map[int64]time.Time     // chains that went with their accounts, and when
 	checked  Checked
 	total    int64
 }
@@ -131,6 +133,9 @@ func (v *Verifier) prepare(ctx context.Context, tx pgx.Tx) (err error) {
 	if rows.Err() != nil {
 		return rows.Err()
 	}
+	if err := v.erasures(ctx, tx); err != nil {
+		return err
+	}
 	v.keep()
 	return tx.QueryRow(ctx, `SELECT count(*) FROM audit_seals WHERE `+v.only("chain")).Scan(&v.total)
 }
@@ -153,6 +158,25 @@ func Heads(ctx context.Context, pool *pgxpool.Pool) ([]Head, error) {
 	return heads, rows.Err()
 }
 
+// erasures reads which chains went with their accounts. The platform's log says so; what it says is proved with its chain.
+func (v *Verifier) erasures(ctx context.Context, tx pgx.Tx) error {
+	rows, err := tx.Query(ctx, `SELECT object_id, at FROM audit_entries WHERE account_id IS NULL AND action = $1 ORDER BY at`, AccountErased)
+	if err != nil {
+		return err
+	}
+	v.erased = map[int64]time.Time{}
+	var id string
+	var at time.Time
+	_, err = pgx.ForEachRow(rows, []any{&id, &at}, func() error {
+		_, number, _ := strings.Cut(id, "_")
+		if chain, err := strconv.ParseInt(number, 36, 64); err == nil {
+			v.erased[chain] = at
+		}
+		return nil
+	})
+	return err
+}
+
 // keep takes in the heads that were kept outside, and were signed by the program.
 func (v *Verifier) keep() {
 	v.kept = map[int64][]Head{}
@@ -161,6 +185,9 @@ func (v *Verifier) keep() {
 			continue
 		}
 		for _, h := range heads {
+			if h.SignedAt.Before(v.erased[chain]) {
+				continue // of a chain that went with its account
+			}
 			if v.checked.Heads++; v.Keys.Genuine(&h) {
 				v.kept[chain] = append(v.kept[chain], h)
 			} else {

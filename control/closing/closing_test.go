@@ -221,6 +221,41 @@ func TestAnAccountIsExportedAndErased(t *testing.T) {
 	}
 }
 
+// The chain of an erased account is gone with it, and heads that were kept of it say nothing of tampering.
+func TestTheAuditLogIsProvedWithoutIt(t *testing.T) {
+	t.Parallel()
+	w := open(t)
+	keys := audit.NewKeys([][]byte{bytes.Repeat([]byte{7}, 32)}, [][]byte{bytes.Repeat([]byte{8}, 32)})
+	seal := func() {
+		s := audit.NewSealer(w.Stores.Platform, keys, slog.Default(), w.Now)
+		for n := 1; n > 0; {
+			var err error
+			if n, err = s.Once(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	seal()
+	heads, err := audit.Heads(t.Context(), w.Stores.Platform)
+	if err != nil || len(heads) == 0 {
+		t.Fatalf("%v %v", heads, err)
+	}
+	kept := map[int64][]audit.Head{}
+	for _, h := range heads {
+		kept[h.Chain] = append(kept[h.Chain], h)
+	}
+	w.Advance(31 * 24 * time.Hour)
+	if n := w.once(); n != 1 {
+		t.Fatal(n)
+	}
+	seal()
+	var found []audit.Finding
+	v := &audit.Verifier{Keys: keys, Now: w.Now, Kept: kept, Found: func(f audit.Finding) { found = append(found, f) }}
+	if c, err := v.Verify(t.Context(), w.Stores.Platform); err != nil || len(found) > 0 || c.Sealed == 0 {
+		t.Errorf("%+v %v %v", c, found, err)
+	}
+}
+
 var errCrash = errors.New("the process is gone")
 
 // Killed at each place, and run again: one whole export, and nothing left.

@@ -113,6 +113,6 @@ func (j *Job) onRecord(ctx context.Context, tx pgx.Tx, account int64, m *Manifes
 	if err != nil {
 		return err
 	}
-	return j.Audit.Append(ctx, tx, &audit.Entry{At: j.Now(), Actor: audit.Actor{Kind: "system", Name: "cockpit"}, Action: "account.erased",
+	return j.Audit.Append(ctx, tx, &audit.Entry{At: j.Now(), Actor: audit.Actor{Kind: "system", Name: "cockpit"}, Action: audit.AccountErased,
 		Object: audit.Object{Kind: api.AccountKind.Name, ID: api.AccountKind.ID(account), Name: m.Key}, Changes: changes})
 }
