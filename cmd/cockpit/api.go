@@ -37,6 +37,9 @@ func (p *program) startAPI(ctx context.Context, g *errgroup.Group, server *serve
 	a := control.New(api.Config{Stores: p.stores, Authenticator: people, Audit: audit.NewLog(own.Derive("audit mac", auditKeyLen)), Cipher: own, Log: p.log,
 		Now: time.Now, Version: apiVersion, RequestsPerSecond: p.cfg.Requests, Origins: p.cfg.Origins, Observe: p.observe})
 	g.Go(func() error { return a.Run(ctx) })
+	if err := p.startJobs(ctx, g, own); err != nil {
+		return nil, err
+	}
 	return a, nil
 }
 

@@ -52,6 +52,7 @@ type config struct {
 	AuditWebhookURL    string        `env:"COCKPIT_AUDIT_WEBHOOK_URL" doc:"where sealed entries of the audit log are sent, beside the topic audit.v1; empty: nowhere"`
 	AuditWebhookSecret string        `env:"COCKPIT_AUDIT_WEBHOOK_SECRET" doc:"signs them (Standard Webhooks): whsec_ and 24 bytes or more in base64" secret:"whole"`
 	PrivateHosts       []string      `env:"COCKPIT_OUTGOING_PRIVATE_HOSTS" doc:"hosts, name or name:port, that webhooks may reach though they are not globally routable, also by plain HTTP"`
+	ExportDir          string        `env:"COCKPIT_EXPORT_DIR" doc:"where closed accounts are exported to before they are erased; empty: neither is done. by a process that runs api and rollups"`
 	LogLevel           string        `env:"COCKPIT_LOG_LEVEL" envDefault:"info" doc:"debug, info, warn or error"`
 	LogFormat          string        `env:"COCKPIT_LOG_FORMAT" envDefault:"text" doc:"text or json"`
 

@@ -55,6 +55,7 @@ type program struct {
 	collect  *collector.Collector
 	dispatch *alerts.Dispatcher
 	ch       driver.Conn
+	erasure  *pgxpool.Pool // nil: accounts are not erased here
 	rollup   *rollups.Writer
 	durable  bool                   // the stores are somebody's to keep: say where they would lose what they acknowledged
 	lacking  atomic.Pointer[string] // why it is not ready; nil: it is
@@ -207,7 +208,7 @@ func (p *program) close() {
 	if p.ch != nil {
 		_ = p.ch.Close()
 	}
-	for _, pool := range []*pgxpool.Pool{p.stores.App, p.stores.Platform} {
+	for _, pool := range []*pgxpool.Pool{p.stores.App, p.stores.Platform, p.erasure} {
 		if pool != nil {
 			pool.Close()
 		}
