@@ -28,6 +28,7 @@ type Account struct {
 	CreatedAt          time.Time  `json:"created_at"`
 
 	number, revision int64
+	version          int64 // of the directory, while it is changed
 }
 
 const columns = `a.account_id, a.revision, a.key, a.name, a.state, a.time_zone, a.region, coalesce(a.issuer_organization, ''), a.limits,
@@ -45,29 +46,35 @@ func (a *Account) object() audit.Object {
 
 func (a *Account) answer() *api.Answer[Account] { return api.NewAnswer(a.revision, *a) }
 
-// load reads an account; lock says that it will be changed.
-func load(ctx context.Context, tx pgx.Tx, ref api.Ref, lock bool) (*Account, error) {
-	sql := `SELECT ` + columns + ` FROM accounts a WHERE a.account_id = $1 OR a.key = $2`
-	if lock {
-		sql += ` FOR UPDATE`
-	}
-	rows, err := tx.Query(ctx, sql, ref.ID, ref.Key)
+// load reads an account.
+func load(ctx context.Context, tx pgx.Tx, ref api.Ref) (*Account, error) {
+	rows, err := tx.Query(ctx, `SELECT `+columns+` FROM accounts a WHERE a.account_id = $1 OR a.key = $2`, ref.ID, ref.Key)
 	a, err := api.One(api.AccountKind, rows, err, scan)
-	if err == nil && lock && a.State == "erased" {
-		err = api.Conflict("account_erased", "The account is erased: nothing of it can be changed any more.")
-	}
 	return &a, err
 }
 
-// save writes what can change, with a new revision, and makes metering look. It fills in what the database says.
-func (a *Account) save(ctx context.Context, tx pgx.Tx) error {
+// loadForChange raises the directory's version and locks the account, in this order: as everybody does who changes accounts,
+// or two could wait for each other.
+func loadForChange(ctx context.Context, tx pgx.Tx, ref api.Ref) (*Account, error) {
 	version, err := directory.Raise(ctx, tx)
 	if err != nil {
-		return err
+		return nil, err
 	}
+	rows, err := tx.Query(ctx, `SELECT `+columns+` FROM accounts a WHERE a.account_id = $1 OR a.key = $2 FOR UPDATE`, ref.ID, ref.Key)
+	a, err := api.One(api.AccountKind, rows, err, scan)
+	if err == nil && a.State == "erased" {
+		err = api.Conflict("account_erased", "The account is erased: nothing of it can be changed any more.")
+	}
+	a.version = version
+	return &a, err
+}
+
+// save writes what can change of an account that was loaded for change, with a new revision and the directory's version, so
+// that metering looks. It fills in what the database says.
+func (a *Account) save(ctx context.Context, tx pgx.Tx) error {
 	rows, err := tx.Query(ctx, `UPDATE accounts a SET name = $2, state = $3, time_zone = $4, issuer_organization = nullif($5, ''), limits = $6,
 		suspended_reason = nullif($7, ''), closes_at = $8, version = $9, revision = revision + 1 WHERE a.account_id = $1 RETURNING `+columns,
-		a.number, a.Name, a.State, a.TimeZone, a.IssuerOrganization, a.Limits, a.SuspendedReason, a.ClosesAt, version)
+		a.number, a.Name, a.State, a.TimeZone, a.IssuerOrganization, a.Limits, a.SuspendedReason, a.ClosesAt, a.version)
 	if *a, err = api.One(api.AccountKind, rows, err, scan); err != nil {
 		return conflict(err)
 	}

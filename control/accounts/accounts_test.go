@@ -9,6 +9,7 @@ import (
 
 	"github.com/alchemi/cockpit/control/accounts"
 	"github.com/alchemi/cockpit/control/controltest"
+	"github.com/alchemi/cockpit/deploy"
 	"github.com/alchemi/cockpit/internal/testkit"
 )
 
@@ -198,4 +199,25 @@ func TestWhatIsTaken(t *testing.T) {
 	if n[http.StatusCreated] != 1 || n[http.StatusConflict] != len(made)-1 {
 		t.Errorf("the same key at once: %v", n)
 	}
+}
+
+// A file that is applied and requests of the API change the same account at once, and do not wait for each other in a circle.
+func TestAppliedWhileTheAPIChanges(t *testing.T) {
+	t.Parallel()
+	s := controltest.New(t, controltest.Options{})
+	var g sync.WaitGroup
+	for i := range 6 {
+		g.Go(func() {
+			for k := range 5 {
+				r, err := s.As("super_admin").Try(t.Context(), http.MethodPatch, all+"/key:acme", fmt.Sprintf(`{"name":"Acme %d-%d"}`, i, k), "If-Match", "*")
+				if err != nil || r.Status != http.StatusOK {
+					t.Errorf("%+v %v", r, err)
+				}
+			}
+		})
+	}
+	for range 5 {
+		s.Apply(string(deploy.Demo))
+	}
+	g.Wait()
 }

@@ -81,11 +81,7 @@ func addFactor(ctx context.Context, c *api.Call, in *addFactorInput) (*struct{ B
 	if year := in.Body.From.Year(); year < 2000 || year > 9999 {
 		return nil, api.Invalid("body.from", "a time from 2000 on")
 	}
-	a, err := load(ctx, c.Tx, api.AccountKind.Ref(in.ID), true)
-	if err != nil {
-		return nil, err
-	}
-	version, err := directory.Raise(ctx, c.Tx)
+	a, err := loadForChange(ctx, c.Tx, api.AccountKind.Ref(in.ID))
 	if err != nil {
 		return nil, err
 	}
@@ -108,7 +104,7 @@ func addFactor(ctx context.Context, c *api.Call, in *addFactorInput) (*struct{ B
 	case err != nil:
 		return nil, err
 	}
-	if _, err := c.Tx.Exec(ctx, `UPDATE accounts SET version = $2 WHERE account_id = $1`, a.number, version); err != nil {
+	if _, err := c.Tx.Exec(ctx, `UPDATE accounts SET version = $2 WHERE account_id = $1`, a.number, a.version); err != nil {
 		return nil, err
 	}
 	rows, err := c.Tx.Query(ctx, `SELECT `+factorColumns(c.Now)+` FROM `+factorTables+` WHERE x.account_id = $1 AND x.section_id = $2 AND f.account_id = $1 AND f.valid_from = $3`,

@@ -22,7 +22,7 @@ type getOwnInput struct {
 }
 
 func getOwn(ctx context.Context, c *api.Call, _ *getOwnInput) (*api.Answer[Account], error) {
-	a, err := load(ctx, c.Tx, api.Ref{ID: c.Account.ID}, false)
+	a, err := load(ctx, c.Tx, api.Ref{ID: c.Account.ID})
 	if err != nil {
 		return nil, err
 	}
@@ -40,7 +40,7 @@ type updateOwnInput struct {
 }
 
 func updateOwn(ctx context.Context, c *api.Call, in *updateOwnInput) (*api.Answer[Account], error) {
-	a, err := load(ctx, c.Tx, api.Ref{ID: c.Account.ID}, true)
+	a, err := loadForChange(ctx, c.Tx, api.Ref{ID: c.Account.ID})
 	if err != nil {
 		return nil, err
 	}

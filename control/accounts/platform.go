@@ -119,7 +119,7 @@ type getInput struct {
 }
 
 func get(ctx context.Context, c *api.Call, in *getInput) (*api.Answer[Account], error) {
-	a, err := load(ctx, c.Tx, api.AccountKind.Ref(in.ID), false)
+	a, err := load(ctx, c.Tx, api.AccountKind.Ref(in.ID))
 	if err != nil {
 		return nil, err
 	}
@@ -141,7 +141,7 @@ type updateInput struct {
 }
 
 func update(ctx context.Context, c *api.Call, in *updateInput) (*api.Answer[Account], error) {
-	a, err := load(ctx, c.Tx, api.AccountKind.Ref(in.ID), true)
+	a, err := loadForChange(ctx, c.Tx, api.AccountKind.Ref(in.ID))
 	if err != nil {
 		return nil, err
 	}
@@ -205,7 +205,7 @@ type moveInput struct {
 }
 
 func (m move) do(ctx context.Context, c *api.Call, in *moveInput) (*api.Answer[Account], error) {
-	a, err := load(ctx, c.Tx, api.AccountKind.Ref(in.ID), true)
+	a, err := loadForChange(ctx, c.Tx, api.AccountKind.Ref(in.ID))
 	if err != nil {
 		return nil, err
 	}

@@ -84,7 +84,7 @@ type turnInput struct {
 // for cycles.
 func turn(state string) func(context.Context, *api.Call, *turnInput) (*struct{ Body Section }, error) {
 	return func(ctx context.Context, c *api.Call, in *turnInput) (*struct{ Body Section }, error) {
-		a, err := load(ctx, c.Tx, api.AccountKind.Ref(in.ID), true)
+		a, err := loadForChange(ctx, c.Tx, api.AccountKind.Ref(in.ID))
 		if err != nil {
 			return nil, err
 		}

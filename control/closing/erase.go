@@ -65,8 +65,12 @@ func (j *Job) erase(ctx context.Context, account int64, m *Manifest) (again bool
 		if _, err := tx.Exec(ctx, `SELECT pg_advisory_xact_lock(hashtext('cockpit audit seal'))`); err != nil {
 			return err
 		}
+		version, err := directory.Raise(ctx, tx) // before the account's lock, as everybody does
+		if err != nil {
+			return err
+		}
 		var due bool
-		err := tx.QueryRow(ctx, `SELECT state = 'closed' AND closes_at <= $2 FROM accounts WHERE account_id = $1 FOR UPDATE`, account, j.Now()).Scan(&due)
+		err = tx.QueryRow(ctx, `SELECT state = 'closed' AND closes_at <= $2 FROM accounts WHERE account_id = $1 FOR UPDATE`, account, j.Now()).Scan(&due)
 		if err != nil || !due {
 			return err
 		}
@@ -88,7 +92,7 @@ func (j *Job) erase(ctx context.Context, account int64, m *Manifest) (again bool
 				return fmt.Errorf("erase %s: %w", e.table, err)
 			}
 		}
-		if err := j.onRecord(ctx, tx, account, m); err != nil {
+		if err := j.onRecord(ctx, tx, account, version, m); err != nil {
 			return err
 		}
 		return j.at("erased")
@@ -97,11 +101,7 @@ func (j *Job) erase(ctx context.Context, account int64, m *Manifest) (again bool
 }
 
 // onRecord makes metering look, and tells the platform's audit log.
-func (j *Job) onRecord(ctx context.Context, tx pgx.Tx, account int64, m *Manifest) error {
-	version, err := directory.Raise(ctx, tx)
-	if err != nil {
-		return err
-	}
+func (j *Job) onRecord(ctx context.Context, tx pgx.Tx, account, version int64, m *Manifest) error {
 	if _, err := tx.Exec(ctx, `UPDATE accounts SET version = $2 WHERE account_id = $1`, account, version); err != nil {
 		return err
 	}

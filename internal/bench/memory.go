@@ -42,7 +42,7 @@ func memory(ctx context.Context, r *runner) (gate, error) {
 	return gate{close: s.close, once: true, ours: func(ctx context.Context) ([]float64, error) { return s.memory(ctx, o) },
 		measures: []measure{most("metering, peak resident", meteringBytesMax+windowBytes*o.Events), most("rollups, peak resident", rollupsBytesMax), {what: "ingest, peak resident (idle)", unit: "MB"},
 			{what: "metering, worked off", unit: "1/s"}, {what: "rollups, worked off", unit: "1/s"}},
-		settings: fmt.Sprintf("backlog of %v at %d/s (%d events), %d accounts × %d users; metering's goal is 512 MiB and %d B of window an identity; queues: 65,536 records a partition and 16 MiB a fetch (metering), 16,384 events and a journal row a batch of all logs, and 0.5 MiB a fetch of each log (rollups), 64 MiB in flight (ingest)",
+		settings: fmt.Sprintf("backlog of %v at %d/s (%d events), %d accounts × %d users; metering's goal is 512 MiB and %d B of window an identity; queues: 32,768 records a partition and 4 MiB a fetch (metering), 16,384 events and a journal row a batch of all logs, and 0.5 MiB a fetch of each log (rollups), 64 MiB in flight (ingest)",
 			o.Backlog, o.BacklogRate, o.Events, o.Accounts, o.Users, windowBytes)}, nil
 }
 

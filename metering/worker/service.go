@@ -139,9 +139,14 @@ func (s *Service) Run(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("Kafka consumer: %w", err)
 	}
+	paced, stop := context.WithCancel(ctx)
+	var pacing sync.WaitGroup
+	pacing.Go(func() { paceCollections(paced) })
 	s.poll(ctx)
 	s.stopAll()
 	s.wg.Wait()
+	stop()
+	pacing.Wait()
 	s.client.CloseAllowingRebalance()
 	return nil
 }
