@@ -22,6 +22,7 @@ var registry = []entry{
 	{"P12", promise},
 	{"P13", scale},
 	{"P14", takingOver},
+	{"api", authenticated},
 	{"lists", deepLists},
 	{"summary", summaryPages},
 	{"row-security", rowSecurity},
