@@ -20,6 +20,7 @@ import (
 // New returns the API with all operations. Without stores it can describe itself, and answers nothing.
 func New(cfg api.Config) *api.API {
 	a := api.New(cfg)
+	describeEvents(a)
 	accounts.Register(a)
 	keys.Register(a)
 	people.Register(a)

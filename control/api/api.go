@@ -42,6 +42,7 @@ type API struct {
 	huma       huma.API
 	engine     *gin.Engine
 	operations []*Operation
+	elsewhere  []*Operation // that are only described here
 	rates      rates
 	views      views
 	origins    origins

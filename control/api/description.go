@@ -129,7 +129,7 @@ type property struct {
 
 func (a *API) chapters() (chapters []chapter) {
 	document := a.huma.OpenAPI()
-	for _, op := range a.operations {
+	for _, op := range slices.Concat(a.operations, a.elsewhere) {
 		item := document.Paths[op.Path]
 		o := map[string]*huma.Operation{http.MethodGet: item.Get, http.MethodPost: item.Post, http.MethodPut: item.Put,
 			http.MethodPatch: item.Patch, http.MethodDelete: item.Delete}[op.Method]

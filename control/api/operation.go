@@ -4,7 +4,9 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"reflect"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -50,6 +52,30 @@ type AccountPath struct {
 type SectionPath struct {
 	AccountPath
 	Section string `path:"section" maxLength:"200" doc:"the section's id, or key: and its key" example:"key:copilot"`
+}
+
+// Describe puts an operation into the document that is served beside huma, by whoever streams its body. Its statuses and
+// bodies are what o says; everything else about it is as with all others.
+func Describe[Body any](a *API, op Operation, o huma.Operation) {
+	if _, known := op.Permission.Known(); !known || op.ID == "" || op.Summary == "" || op.Tag == "" || len(op.Examples) == 0 {
+		panic("BUG: an operation that is described has what all have: " + op.Path)
+	}
+	registry := a.huma.OpenAPI().Components.Schemas
+	o.Method, o.Path, o.OperationID, o.Summary, o.Description, o.Tags = op.Method, op.Path, op.ID, op.Summary, op.Description, []string{op.Tag}
+	o.Security = []map[string][]string{{"bearer": {}}}
+	o.Extensions = map[string]any{"x-permission": op.Permission, "x-codeSamples": a.samples(&op)}
+	problem := &huma.MediaType{Schema: registry.Schema(reflect.TypeFor[Problem](), true, "Problem")}
+	answer := &huma.MediaType{Schema: registry.Schema(reflect.TypeFor[Body](), true, "Answer")}
+	o.Responses = map[string]*huma.Response{strconv.Itoa(op.Status): {Description: http.StatusText(op.Status), Content: map[string]*huma.MediaType{"application/json": answer}}}
+	for _, status := range op.Errors {
+		o.Responses[strconv.Itoa(status)] = &huma.Response{Description: http.StatusText(status), Content: map[string]*huma.MediaType{"application/problem+json": problem}}
+	}
+	if r := o.Responses["400"]; r != nil {
+		r.Content["application/json"] = answer
+	}
+	o.Errors = op.Errors
+	a.huma.OpenAPI().AddOperation(&o)
+	a.elsewhere = append(a.elsewhere, &op)
 }
 
 // everywhere are the errors that every operation may answer with.

@@ -7,7 +7,7 @@ import (
 
 // appendAnswer appends what json.Marshal makes of the answer. A request has up to a thousand results, which nearly always are
 // an index, a word and an id of plain characters.
-func appendAnswer(b []byte, a *answer) []byte {
+func appendAnswer(b []byte, a *Answer) []byte {
 	b = append(b, `{"accepted":`...)
 	b = strconv.AppendInt(b, int64(a.Accepted), 10)
 	b = append(b, `,"rejected":`...)

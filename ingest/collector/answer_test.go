@@ -12,7 +12,7 @@ func TestAnswersAreAsMarshalled(t *testing.T) {
 	t.Parallel()
 	text := rapid.OneOf(rapid.String(), rapid.StringMatching(`[ -~]{0,20}`), rapid.StringMatching("[\x00-\x7f\u2028é]{0,5}"))
 	rapid.Check(t, func(t *rapid.T) {
-		a := answer{Accepted: rapid.Int().Draw(t, "accepted"), Rejected: rapid.Int().Draw(t, "rejected"), Results: []Result{}}
+		a := Answer{Accepted: rapid.Int().Draw(t, "accepted"), Rejected: rapid.Int().Draw(t, "rejected"), Results: []Result{}}
 		for range rapid.IntRange(0, 3).Draw(t, "results") {
 			a.Results = append(a.Results, Result{Index: rapid.Int().Draw(t, "index"), Status: text.Draw(t, "status"), ID: text.Draw(t, "id"),
 				Reason: text.Draw(t, "reason"), Detail: text.Draw(t, "detail")})

@@ -93,8 +93,8 @@ type Result struct {
 	Detail string `json:"detail,omitempty"`
 }
 
-// answer is the body of 202 and 400.
-type answer struct {
+// Answer is the body of 202, and of 400 when no event of the request was taken.
+type Answer struct {
 	Accepted int      `json:"accepted"`
 	Rejected int      `json:"rejected"`
 	Results  []Result `json:"results"`
@@ -107,7 +107,8 @@ func problem(g *gin.Context, status int, code, detail string) {
 	if status == http.StatusTooManyRequests || status == http.StatusServiceUnavailable {
 		g.Header("Retry-After", retryAfter)
 	}
-	text, err := json.Marshal(map[string]any{"type": "about:blank", "title": http.StatusText(status), "status": status, "code": code, "detail": detail})
+	text, err := json.Marshal(map[string]any{"type": "about:blank", "title": http.StatusText(status), "status": status, "code": code, "detail": detail,
+		"request_id": g.Writer.Header().Get("X-Request-Id")})
 	if err != nil {
 		panic("BUG: problem details that are no JSON: " + err.Error())
 	}
@@ -212,7 +213,7 @@ func (c *Collector) answer(g *gin.Context, r *request) {
 		c.unavailable(g, "Kafka did not acknowledge the events; send all of them again")
 		return
 	}
-	a := answer{Results: r.results}
+	a := Answer{Results: r.results}
 	for i := range r.results {
 		if r.results[i].Status == accepted {
 			a.Accepted++
