@@ -67,14 +67,7 @@ func TestSealingSealsWhatCommitted(t *testing.T) {
 				}
 			},
 			"seal": func(r *rapid.T) {
-				n, err := w.sealer().Once(t.Context())
-				for range 500 { // a session that was broken off may be at the lock a moment longer
-					if err != nil || n > 0 || waiting == 0 {
-						break
-					}
-					time.Sleep(10 * time.Millisecond)
-					n, err = w.sealer().Once(t.Context())
-				}
+				n, err := w.seal(t, waiting)
 				if err != nil || int64(n) != waiting {
 					r.Fatalf("sealed %d of %d: %v", n, waiting, err)
 				}
@@ -94,6 +87,18 @@ func TestSealingSealsWhatCommitted(t *testing.T) {
 			r.Fatalf("found %v, checked %+v, want %d sealed and %d waiting", found, c, sealed, waiting)
 		}
 	})
+}
+
+// seal seals once, though a session that was broken off may be at the lock a moment longer.
+func (w *world) seal(t testing.TB, waiting int64) (n int, err error) {
+	t.Helper()
+	for range 500 {
+		if n, err = w.sealer().Once(t.Context()); err != nil || n > 0 || waiting == 0 {
+			break
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	return n, err
 }
 
 // count is the number of seals, when no commit is under way any more.
