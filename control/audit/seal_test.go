@@ -67,7 +67,7 @@ func TestSealingSealsWhatCommitted(t *testing.T) {
 				}
 			},
 			"seal": func(r *rapid.T) {
-				n, err := w.seal(t, waiting)
+				n, err := w.sealWaiting(t, waiting)
 				if err != nil || int64(n) != waiting {
 					r.Fatalf("sealed %d of %d: %v", n, waiting, err)
 				}
@@ -89,8 +89,8 @@ func TestSealingSealsWhatCommitted(t *testing.T) {
 	})
 }
 
-// seal seals once, though a session that was broken off may be at the lock a moment longer.
-func (w *world) seal(t testing.TB, waiting int64) (n int, err error) {
+// sealWaiting seals once, though a session that was broken off may be at the lock a moment longer.
+func (w *world) sealWaiting(t testing.TB, waiting int64) (n int, err error) {
 	t.Helper()
 	for range 500 {
 		if n, err = w.sealer().Once(t.Context()); err != nil || n > 0 || waiting == 0 {
