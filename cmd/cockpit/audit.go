@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 	"time"
 
 	"github.com/alchemi/cockpit/control/api"
@@ -102,10 +101,7 @@ func auditVerify(c *cobra.Command, o *options, account, heads string) error {
 		return err
 	}
 	defer pool.Close()
-	if cfg.KeysFile == "" {
-		cfg.KeysFile = filepath.Join(o.data, devKeys)
-	}
-	own, err := secrets.Load(cfg.KeysFile)
+	own, err := secrets.Load(o.keysFile(cfg))
 	if err != nil {
 		return fmt.Errorf("the log is proved with the program's keys (COCKPIT_KEYS_FILE): %w", err)
 	}

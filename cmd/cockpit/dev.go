@@ -238,11 +238,7 @@ func (d *dev) stopStores() (err error) {
 // live is what goes on while everything works: endpoints, the demo, a status line now and then.
 func (d *dev) live(ctx context.Context) error {
 	if d.demo {
-		f, err := directory.Parse(deploy.Demo)
-		if err == nil {
-			_, err = directory.Apply(ctx, d.program.pool, f, directory.Options{Author: "demo"})
-		}
-		if err != nil {
+		if err := d.applyDemo(ctx); err != nil {
 			return fmt.Errorf("apply deploy/demo.yaml: %w", err)
 		}
 	}
@@ -280,6 +276,19 @@ func (d *dev) live(ctx context.Context) error {
 				charged+duplicate+observed+quarantined, charged, duplicate, observed, quarantined, s.Lag(), s.LatencyP99().Round(time.Millisecond))
 		}
 	}
+}
+
+// applyDemo makes the demo's accounts where there is none yet: what was changed since stays.
+func (d *dev) applyDemo(ctx context.Context) error {
+	var any bool
+	if err := d.program.pool.QueryRow(ctx, `SELECT EXISTS (SELECT FROM accounts)`).Scan(&any); err != nil || any {
+		return err
+	}
+	f, err := directory.Parse(deploy.Demo)
+	if err == nil {
+		_, err = directory.Apply(ctx, d.program.pool, f, directory.Options{Author: "demo"})
+	}
+	return err
 }
 
 func (d *dev) traffic(ctx context.Context) error {

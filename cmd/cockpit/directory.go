@@ -112,12 +112,21 @@ func applyFile(c *cobra.Command, o *options, file string, options directory.Opti
 	if err != nil {
 		return 0, err
 	}
-	_, pool, err := o.database(c.Context())
+	cfg, pool, err := o.database(c.Context())
 	if err != nil {
 		return 0, err
 	}
 	defer pool.Close()
 	options.Author = author()
+	if !options.DryRun {
+		r, err := o.recorder(c, cfg)
+		if err != nil {
+			return 0, err
+		}
+		if r != nil {
+			options.Record = r.applied
+		}
+	}
 	lines, err := directory.Apply(c.Context(), pool, f, options)
 	if err != nil {
 		return 0, err

@@ -17,6 +17,24 @@ func keysCommand(o *options) *cobra.Command {
 	return c
 }
 
+// keyStore are the keys of a running cockpit; what is changed is on record.
+func (o *options) keyStore(c *cobra.Command) (s *keys.Store, done func(), err error) {
+	cfg, pool, err := o.database(c.Context())
+	if err != nil {
+		return nil, nil, err
+	}
+	s = keys.NewStore(pool)
+	r, err := o.recorder(c, cfg)
+	if err != nil {
+		pool.Close()
+		return nil, nil, err
+	}
+	if r != nil {
+		s.Record = r.key
+	}
+	return s, pool.Close, nil
+}
+
 func keysCreate(o *options) *cobra.Command {
 	var n keys.New
 	var expires time.Duration
@@ -30,12 +48,12 @@ func keysCreate(o *options) *cobra.Command {
 				at := time.Now().Add(expires)
 				n.ExpiresAt = &at
 			}
-			_, pool, err := o.database(c.Context())
+			store, done, err := o.keyStore(c)
 			if err != nil {
 				return err
 			}
-			defer pool.Close()
-			text, id, err := keys.NewStore(pool).Create(c.Context(), n)
+			defer done()
+			text, id, err := store.Create(c.Context(), n)
 			if err != nil {
 				return err
 			}
@@ -91,12 +109,12 @@ func keysRevoke(o *options) *cobra.Command {
 			if err != nil {
 				return usageError{fmt.Errorf("%q is no id of a key", args[0])}
 			}
-			_, pool, err := o.database(c.Context())
+			store, done, err := o.keyStore(c)
 			if err != nil {
 				return err
 			}
-			defer pool.Close()
-			ok, err := keys.NewStore(pool).Revoke(c.Context(), id)
+			defer done()
+			ok, err := store.Revoke(c.Context(), id)
 			if err == nil && !ok {
 				return fmt.Errorf("there is no key %d that is good", id)
 			}

@@ -55,7 +55,7 @@ type listInput struct {
 	State  string `query:"state" enum:"active,suspended,closed,erased" doc:"only those in this state"`
 	Region string `query:"region" maxLength:"64" doc:"only those of this region"`
 	Q      string `query:"q" maxLength:"200" doc:"only those whose key or name has this in it, in any case"`
-	Sort   string `query:"sort" enum:"key,-key,name,-name,created_at,-created_at" default:"key"`
+	Sort   string `query:"sort" enum:"key,-key,name,-name,created_at,-created_at" default:"key" doc:"the order; with - in front, from the end"`
 }
 
 func list(_ context.Context, _ *api.Call, in *listInput) (*api.Query[Account], error) {

@@ -161,7 +161,7 @@ func (a *API) fields(s *huma.Schema, prefix string) (properties []property) {
 		s = a.huma.OpenAPI().Components.Schemas.SchemaFromRef(s.Ref)
 	}
 	if s.Type == huma.TypeArray && s.Items != nil {
-		return a.fields(s.Items, prefix+"[]")
+		return a.fields(s.Items, strings.TrimSuffix(prefix, ".")+"[].")
 	}
 	for _, name := range slices.Sorted(maps.Keys(s.Properties)) {
 		f := s.Properties[name]

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -22,13 +23,15 @@ type Options struct {
 	// Correct allows prices and factors that begin in the past, where something was charged since: what was is corrected after.
 	Correct bool
 	Author  string // who is on record for allocations and overrides
+	// Record puts the changes of an account (0: the platform's) into the audit log, in the transaction; nil: nobody does.
+	Record func(ctx context.Context, tx pgx.Tx, account int64, changes []string) error
 }
 
 var errDryRun = errors.New("dry run")
 
 // Apply brings the database to what the file says, and returns what it changed, a line each.
 func Apply(ctx context.Context, pool *pgxpool.Pool, f *File, o Options) ([]string, error) {
-	a := &applier{ctx: ctx, options: o, sections: map[string]int64{}, touched: map[int64]bool{}}
+	a := &applier{ctx: ctx, options: o, sections: map[string]int64{}, touched: map[int64]bool{}, lines: map[int64][]string{}}
 	err := pgx.BeginFunc(ctx, pool, func(tx pgx.Tx) error {
 		a.tx = tx
 		// One at a time: raising the version also locks it.
@@ -50,12 +53,25 @@ func Apply(ctx context.Context, pool *pgxpool.Pool, f *File, o Options) ([]strin
 		if o.DryRun || len(a.changes) == 0 {
 			return errDryRun
 		}
-		return nil
+		return a.record()
 	})
 	if err != nil && !errors.Is(err, errDryRun) {
 		return nil, fmt.Errorf("apply: %w", err)
 	}
 	return a.changes, nil
+}
+
+// record puts what was changed on record: an entry for each account, and one for the platform.
+func (a *applier) record() error {
+	if a.options.Record == nil {
+		return nil
+	}
+	for _, account := range slices.Sorted(maps.Keys(a.lines)) {
+		if err := a.options.Record(a.ctx, a.tx, account, a.lines[account]); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // refuse is the error of trees that set aside more than there is.
@@ -104,6 +120,7 @@ type applier struct {
 	version  int64
 	err      error
 	changes  []string
+	lines    map[int64][]string // the same, by account
 	sections map[string]int64
 	touched  map[int64]bool // accounts
 }
@@ -143,7 +160,8 @@ func (a *applier) fail(format string, args ...any) {
 // changed records a change, of an account where one is given.
 func (a *applier) changed(account int64, format string, args ...any) {
 	if a.err == nil {
-		a.changes = append(a.changes, fmt.Sprintf(format, args...))
+		line := fmt.Sprintf(format, args...)
+		a.changes, a.lines[account] = append(a.changes, line), append(a.lines[account], line)
 		if account != 0 {
 			a.touched[account] = true
 		}

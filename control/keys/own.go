@@ -79,7 +79,7 @@ func one(ctx context.Context, c *api.Call, account int64, key string) (*struct{ 
 type Filters struct {
 	State string `query:"state" enum:"active,expired,revoked" doc:"only those in this state"`
 	Q     string `query:"q" maxLength:"200" doc:"only those whose name has this in it, in any case"`
-	Sort  string `query:"sort" enum:"created_at,-created_at,name,-name,last_used_at,-last_used_at" default:"-created_at"`
+	Sort  string `query:"sort" enum:"created_at,-created_at,name,-name,last_used_at,-last_used_at" default:"-created_at" doc:"the order; with - in front, from the end"`
 }
 
 func (f *Filters) query(now time.Time) (*api.Query[ServiceKey], error) {

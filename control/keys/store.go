@@ -45,6 +45,9 @@ type New struct {
 
 // Store keeps keys in Postgres. It is safe for concurrent use.
 type Store struct {
+	// Record puts a key that Create made, or Revoke ended, into the audit log, in the transaction; nil: nobody does.
+	Record func(ctx context.Context, tx pgx.Tx, action string, id int64, name string) error
+
 	pool  *pgxpool.Pool
 	mu    sync.Mutex
 	cache map[[32]byte]cached
@@ -85,8 +88,10 @@ func (s *Store) Create(ctx context.Context, n New) (text string, id int64, err e
 			}
 			r.sources = append(r.sources, source)
 		}
-		text, id, err = r.insert(ctx, tx)
-		return err
+		if text, id, err = r.insert(ctx, tx); err != nil {
+			return err
+		}
+		return s.record(ctx, tx, "key.created", id, n.Name)
 	})
 	if err != nil {
 		return "", 0, fmt.Errorf("create a service key: %w", err)
@@ -112,11 +117,28 @@ func (s *Store) List(ctx context.Context) ([]Key, error) {
 
 // Revoke ends a key; false if there is none, or it was ended before.
 func (s *Store) Revoke(ctx context.Context, id int64) (bool, error) {
-	tag, err := s.pool.Exec(ctx, `UPDATE service_keys SET revoked_at = now() WHERE id = $1 AND revoked_at IS NULL`, id)
+	var name string
+	err := pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error {
+		err := tx.QueryRow(ctx, `UPDATE service_keys SET revoked_at = now() WHERE id = $1 AND revoked_at IS NULL RETURNING name`, id).Scan(&name)
+		if err != nil {
+			return err
+		}
+		return s.record(ctx, tx, "key.revoked", id, name)
+	})
 	s.mu.Lock()
 	clear(s.cache)
 	s.mu.Unlock()
-	return tag.RowsAffected() > 0, err
+	if errors.Is(err, pgx.ErrNoRows) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+func (s *Store) record(ctx context.Context, tx pgx.Tx, action string, id int64, name string) error {
+	if s.Record == nil {
+		return nil
+	}
+	return s.Record(ctx, tx, action, id, name)
 }
 
 // RevokeNamed ends all keys of the platform's of that name.

@@ -63,7 +63,7 @@ type listPeopleInput struct {
 	State   string `query:"state" enum:"active,inactive" doc:"only those in this state"`
 	Account string `query:"account" maxLength:"200" doc:"only those with an assignment in this account: its id, or key: and its key"`
 	Q       string `query:"q" maxLength:"200" doc:"only those whose name, e-mail or subject has this in it, in any case"`
-	Sort    string `query:"sort" enum:"name,-name,last_seen_at,-last_seen_at,created_at,-created_at" default:"-last_seen_at"`
+	Sort    string `query:"sort" enum:"name,-name,last_seen_at,-last_seen_at,created_at,-created_at" default:"-last_seen_at" doc:"the order; with - in front, from the end"`
 }
 
 func listPeople(_ context.Context, _ *api.Call, in *listPeopleInput) (*api.Query[Person], error) {

@@ -50,7 +50,7 @@ type listInput struct {
 	api.Page
 	State string `query:"state" enum:"active,suspended,closed,erased" doc:"only those in this state"`
 	Q     string `query:"q" maxLength:"200" doc:"only those whose key or name has this in it, in any case"`
-	Sort  string `query:"sort" enum:"key,-key,users,-users,allocated_credits,-allocated_credits,allocated_usd,-allocated_usd,used_credits,-used_credits,used_usd,-used_usd,forecast_credits,-forecast_credits,forecast_usd,-forecast_usd,open_alerts,-open_alerts,last_activity_at,-last_activity_at" default:"key"`
+	Sort  string `query:"sort" enum:"key,-key,users,-users,allocated_credits,-allocated_credits,allocated_usd,-allocated_usd,used_credits,-used_credits,used_usd,-used_usd,forecast_credits,-forecast_credits,forecast_usd,-forecast_usd,open_alerts,-open_alerts,last_activity_at,-last_activity_at" default:"key" doc:"the order; with - in front, from the end"`
 }
 
 // sorts are the orders, each of which is an index.
