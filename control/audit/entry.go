@@ -84,7 +84,7 @@ func (l *Log) Append(ctx context.Context, tx pgx.Tx, e *Entry) error {
 		return fmt.Errorf("number an audit entry: %w", err)
 	}
 	mac := authenticate(l.key, e, actor, changes)
-	_, err = tx.Exec(ctx, `INSERT INTO audit_entries (id, account_id, section_id, at, actor, action, object_kind, object_id, object_name, changes, reason, request_id, address, mac)
+	_, err = tx.Exec(ctx, `WITH queued AS (INSERT INTO audit_unsealed VALUES ($1)) INSERT INTO audit_entries (id, account_id, section_id, at, actor, action, object_kind, object_id, object_name, changes, reason, request_id, address, mac)
 		OVERRIDING SYSTEM VALUE VALUES ($1, nullif($2, 0), nullif($3, 0), $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)`,
 		e.ID, e.Account, e.Section, e.At, actor, e.Action, e.Object.Kind, e.Object.ID, e.Object.Name, changes, e.Reason, e.RequestID, e.Address, mac)
 	if err != nil {
