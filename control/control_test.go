@@ -210,3 +210,47 @@ func TestTenancyOfEveryTable(t *testing.T) {
 		t.Errorf("%d roles are owners or bypass row-level security (%v)", loose, err)
 	}
 }
+
+// A cursor is a place in an order and no right: with one of another account's list a caller sees his own rows and nothing else.
+func TestACursorOfAnotherAccount(t *testing.T) {
+	t.Parallel()
+	s := controltest.New(t, controltest.Options{})
+	type page struct {
+		Items      []map[string]any
+		NextCursor string `json:"next_cursor"`
+	}
+	lists, cursors := 0, 0
+	for _, op := range s.API.Operations() {
+		e := op.Examples[0]
+		if op.Method != http.MethodGet || !strings.HasPrefix(e.Path, "/v1/accounts/key:acme/") || strings.Contains(op.Path, ".csv") || e.Make != "" {
+			continue
+		}
+		foreign := strings.Replace(strings.SplitN(e.Path, "?", 2)[0], "key:acme", "key:globex", 1)
+		r := s.As("account_admin:globex").Do(op.Method, foreign+"?limit=1", "")
+		var theirs page
+		if r.Status != http.StatusOK || json.Unmarshal(r.Body, &theirs) != nil || theirs.Items == nil {
+			continue
+		}
+		lists++
+		if theirs.NextCursor == "" {
+			continue
+		}
+		cursors++
+		own := strings.SplitN(e.Path, "?", 2)[0]
+		all, with := s.As("account_admin:acme").Do(op.Method, own+"?limit=200", ""), s.As("account_admin:acme").Do(op.Method, own+"?limit=200&cursor="+theirs.NextCursor, "")
+		var mine, got page
+		all.Into(&mine)
+		if with.Status == http.StatusUnprocessableEntity {
+			continue
+		}
+		with.Into(&got)
+		for _, item := range got.Items {
+			if !slices.ContainsFunc(mine.Items, func(m map[string]any) bool { return fmt.Sprint(m["id"]) == fmt.Sprint(item["id"]) }) {
+				t.Errorf("%s shows %v with another account's cursor", op.ID, item)
+			}
+		}
+	}
+	if lists < 4 || cursors < 1 {
+		t.Errorf("only %d lists and %d cursors were tried", lists, cursors)
+	}
+}
