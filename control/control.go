@@ -13,6 +13,7 @@ import (
 	"github.com/alchemi/cockpit/control/sections"
 	"github.com/alchemi/cockpit/control/sessions"
 	"github.com/alchemi/cockpit/control/summaries"
+	"github.com/alchemi/cockpit/control/users"
 )
 
 //go:generate sh -c "go run ../cmd/cockpit openapi > ../schemas/openapi.json"
@@ -29,5 +30,6 @@ func New(cfg api.Config) *api.API {
 	clients.Register(a)
 	sections.Register(a)
 	summaries.Register(a)
+	users.Register(a)
 	return a
 }

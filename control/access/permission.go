@@ -41,6 +41,8 @@ const (
 	KeysWrite        Permission = "keys.write"        // make, rotate, revoke them
 	AuditRead        Permission = "audit.read"        // the account's audit log
 	AuditExport      Permission = "audit.export"      // all of it, as a file
+	UsersRead        Permission = "users.read"        // the account's users
+	UsersWrite       Permission = "users.write"       // add, change, deactivate and erase them
 	SectionRead      Permission = "section.read"      // a section and its settings
 	SectionWrite     Permission = "section.write"     // its settings
 	EventsWrite      Permission = "events.write"      // send events
@@ -52,20 +54,21 @@ var levels = map[Permission]Level{
 	PlatformRead: Platform, AccountsManage: Platform, ClientsManage: Platform, SectionsManage: Platform, PlatformKeys: Platform,
 	PlatformAudit: Platform, PeopleManage: Platform, SessionsManage: Platform,
 	AccountsElevate: Account, AccountRead: Account, AccountWrite: Account, AssignmentsRead: Account, AssignmentsWrite: Account,
-	KeysRead: Account, KeysWrite: Account, AuditRead: Account, AuditExport: Account, EventsWrite: Account,
+	KeysRead: Account, KeysWrite: Account, AuditRead: Account, AuditExport: Account, UsersRead: Account, UsersWrite: Account, EventsWrite: Account,
 	SectionRead: Section, SectionWrite: Section,
 }
 
 // reading are the permissions that change nothing: what a viewer has, and a super admin who views an account.
-var reading = []Permission{AccountRead, AssignmentsRead, KeysRead, AuditRead, SectionRead}
+var reading = []Permission{AccountRead, AssignmentsRead, KeysRead, AuditRead, UsersRead, SectionRead}
 
 // table maps roles to what they may. It is the only place that does.
 var table = map[Role][]Permission{
 	SuperAdmin: {PlatformRead, AccountsManage, ClientsManage, SectionsManage, PlatformKeys, PlatformAudit, PeopleManage, SessionsManage, AccountsElevate,
-		AccountRead, AccountWrite, AssignmentsRead, AssignmentsWrite, KeysRead, KeysWrite, AuditRead, AuditExport, SectionRead, SectionWrite},
-	AccountAdmin:  {AccountRead, AccountWrite, AssignmentsRead, AssignmentsWrite, KeysRead, KeysWrite, AuditRead, AuditExport, SectionRead, SectionWrite},
+		AccountRead, AccountWrite, AssignmentsRead, AssignmentsWrite, KeysRead, KeysWrite, AuditRead, AuditExport, UsersRead, UsersWrite, SectionRead, SectionWrite},
+	AccountAdmin: {AccountRead, AccountWrite, AssignmentsRead, AssignmentsWrite, KeysRead, KeysWrite, AuditRead, AuditExport, UsersRead, UsersWrite,
+		SectionRead, SectionWrite},
 	AccountViewer: reading,
-	SectionAdmin:  {AccountRead, AuditRead, SectionRead, SectionWrite},
+	SectionAdmin:  {AccountRead, AuditRead, UsersRead, SectionRead, SectionWrite},
 	Product:       {EventsWrite},
 }
 

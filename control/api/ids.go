@@ -13,17 +13,21 @@ type Kind struct {
 
 // Kinds of objects.
 var (
-	AccountKind    = Kind{"acc", "account"}
-	FactorKind     = Kind{"fac", "credits_factor"}
-	SectionKind    = Kind{"sec", "section"}
-	PersonKind     = Kind{"per", "person"}
-	KeyKind        = Kind{"key", "service_key"}
-	SourceKind     = Kind{"src", "source"}
-	ClientKind     = Kind{"cli", "client"}
-	AssignmentKind = Kind{"asg", "assignment"}
-	ElevationKind  = Kind{"elv", "elevation"}
-	SessionKind    = Kind{"ses", "session"}
-	EntryKind      = Kind{"aud", "audit_entry"}
+	AccountKind      = Kind{"acc", "account"}
+	FactorKind       = Kind{"fac", "credits_factor"}
+	SectionKind      = Kind{"sec", "section"}
+	PersonKind       = Kind{"per", "person"}
+	KeyKind          = Kind{"key", "service_key"}
+	SourceKind       = Kind{"src", "source"}
+	ClientKind       = Kind{"cli", "client"}
+	AssignmentKind   = Kind{"asg", "assignment"}
+	ElevationKind    = Kind{"elv", "elevation"}
+	SessionKind      = Kind{"ses", "session"}
+	EntryKind        = Kind{"aud", "audit_entry"}
+	UserKind         = Kind{"usr", "user"}
+	IdentityKind     = Kind{"idn", "identity"}
+	OrganizationKind = Kind{"org", "organization"}
+	TeamKind         = Kind{"tem", "team"}
 )
 
 const idBase = 36

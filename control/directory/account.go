@@ -42,7 +42,7 @@ func (a *applier) account(f Account) {
 		for key := range users {
 			keys = append(keys, key)
 		}
-		a.do(`UPDATE users SET state = 'inactive' WHERE account_id = $1 AND state = 'active' AND key <> ALL($2)`, id, keys)
+		a.do(`UPDATE users SET state = 'inactive', revision = revision + 1 WHERE account_id = $1 AND state = 'active' AND key <> ALL($2)`, id, keys)
 		a.sectionsOff(id, f)
 	}
 	for key, s := range f.Sections {
@@ -77,7 +77,7 @@ func (a *applier) user(account int64, accountKey string, u User) (id int64) {
 			[]any{account, u.Key, u.Name, u.Email, state}, &id)
 		a.changed(account, "%s: added", place)
 	} else if name != u.Name || email != u.Email || have != state {
-		a.do(`UPDATE users SET name = $3, email = nullif($4, ''), state = $5 WHERE account_id = $1 AND id = $2`, account, id, u.Name, u.Email, state)
+		a.do(`UPDATE users SET name = $3, email = nullif($4, ''), state = $5, revision = revision + 1 WHERE account_id = $1 AND id = $2`, account, id, u.Name, u.Email, state)
 		a.changed(account, "%s: name %q, e-mail %q, %s", place, u.Name, u.Email, state)
 	}
 	for _, i := range u.Identities {
@@ -226,7 +226,7 @@ func (t *treeApplier) node(parent int64, kind, key, name string, amounts Amounts
 			[]any{t.account, t.section, kind, key, name}, &id)
 		t.changed(t.account, "%s: added", place)
 	} else if have != name {
-		t.do(`UPDATE scopes SET name = $3 WHERE account_id = $1 AND id = $2`, t.account, id, name)
+		t.do(`UPDATE scopes SET name = $3, revision = revision + 1 WHERE account_id = $1 AND id = $2`, t.account, id, name)
 		t.changed(t.account, "%s: name %q", place, name)
 	}
 	t.kept[id] = true

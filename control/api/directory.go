@@ -1,0 +1,64 @@
+package api
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+	"strings"
+
+	"github.com/alchemi/cockpit/metering/directory"
+	"golang.org/x/text/unicode/norm"
+)
+
+// ChangeDirectory is what a handler begins with that changes what metering resolves events of the account with. It raises
+// the directory's version and then locks the account, in this order as everybody does, and gives the account that version, so
+// that metering looks. From here to the commit, changes of the directory are one after the other: what is read now holds, and
+// c.Now and the account's limits are as of now. The lock lets rows be inserted that name the account, as an Idempotency-Key
+// that waits for this one has done.
+func (c *Call) ChangeDirectory(ctx context.Context) error {
+	version, err := directory.Raise(ctx, c.Tx)
+	if err != nil {
+		return err
+	}
+	c.Account.Limits = Limits{}
+	err = c.Tx.QueryRow(ctx, `UPDATE accounts SET version = $2 WHERE account_id = $1 RETURNING state, limits`, c.Account.ID, version).
+		Scan(&c.Account.State, &c.Account.Limits)
+	if err != nil {
+		return fmt.Errorf("lock the account: %w", err)
+	}
+	c.Now = c.api.cfg.Now()
+	return c.standing()
+}
+
+// HoldLimit refuses what would be more than the account may have. count counts what is there with it; $1 is the account.
+func (c *Call) HoldLimit(ctx context.Context, limit *int, what, count string) error {
+	if limit == nil {
+		return nil
+	}
+	var n int
+	if err := c.Tx.QueryRow(ctx, count, c.Account.ID).Scan(&n); err != nil {
+		return err
+	}
+	if n > *limit {
+		return Conflict("limit_reached", fmt.Sprintf("The account may have %d %s, and has them.", *limit, what))
+	}
+	return nil
+}
+
+const keyMax = 256 // bytes
+
+// Key is the key of an object that is made: what was given, or one that nobody has.
+func Key(given *string) (string, error) {
+	if given == nil {
+		return strings.ToLower(rand.Text()), nil
+	}
+	if key := *given; key == "" || len(key) > keyMax || !norm.NFC.IsNormalString(key) || strings.ContainsRune(key, 0) {
+		return "", Invalid("body.key", "a key is 1 to 256 bytes in Unicode form NFC")
+	}
+	return *given, nil
+}
+
+// Like is the pattern of LIKE for texts with q in them, in small letters. Compare it with what lower makes of the text.
+func Like(q string) string {
+	return "%" + strings.NewReplacer(`\`, `\\`, `%`, `\%`, `_`, `\_`).Replace(strings.ToLower(norm.NFC.String(q))) + "%"
+}

@@ -1,0 +1,100 @@
+package users
+
+import (
+	"context"
+	"errors"
+
+	"github.com/alchemi/cockpit/control/api"
+	"github.com/jackc/pgx/v5"
+)
+
+type listInput struct {
+	api.AccountPath
+	api.Page
+	Q            string `query:"q" maxLength:"200" doc:"only those whose key, name or e-mail has this in it, in any case"`
+	State        string `query:"state" enum:"active,inactive,erased" doc:"only those in this state"`
+	Section      string `query:"section" maxLength:"200" doc:"only those who are members in this section: its id, or key: and its key. With without_team: those who are in no team of it"`
+	Team         string `query:"team" maxLength:"300" doc:"only its members: its id, or with section key: and its key"`
+	Organization string `query:"organization" maxLength:"300" doc:"only those in it, and in what is below it: its id, or with section key: and its key"`
+	WithoutTeam  bool   `query:"without_team" doc:"only those who are in no team"`
+	Sort         string `query:"sort" enum:"key,-key,name,-name" default:"key"`
+}
+
+func list(ctx context.Context, c *api.Call, in *listInput) (*api.Query[User], error) {
+	q := &api.Query[User]{Select: columns, From: "users u", ID: "u.id", Scan: scan}
+	var err error
+	if q.Sort, err = api.SortBy(in.Sort, map[string]api.Sort{"key": {By: "u.key", Type: "text"}, "name": {By: "u.name", Type: "text"}}); err != nil {
+		return nil, err
+	}
+	q.Filter("u.account_id = ?", c.Account.ID)
+	if in.State != "" {
+		q.Filter(stateOf+" = ?", in.State)
+	}
+	if in.Q != "" {
+		q.Filter("u.search LIKE ?", api.Like(in.Q))
+	}
+	return q, places(ctx, c, in, q)
+}
+
+// member is somebody's current place. Conditions on m and p follow.
+const member = `SELECT FROM scopes m JOIN scope_parents p ON p.account_id = m.account_id AND p.scope_id = m.id AND p.valid_to = 'infinity'
+	WHERE m.account_id = u.account_id AND m.user_id = u.id AND m.kind = 'membership'`
+
+// inTeam narrows member to places in teams.
+const inTeam = ` AND EXISTS (SELECT FROM scopes t WHERE t.account_id = p.account_id AND t.id = p.parent_id AND t.kind = 'team')`
+
+// places filters by where users are members.
+func places(ctx context.Context, c *api.Call, in *listInput, q *api.Query[User]) error {
+	var section int64
+	if in.Section != "" {
+		ref := api.SectionKind.Ref(in.Section)
+		err := c.Tx.QueryRow(ctx, `SELECT s.id FROM sections s JOIN account_sections x ON x.section_id = s.id AND x.account_id = $1 WHERE s.id = $2 OR s.key = $3`,
+			c.Account.ID, ref.ID, ref.Key).Scan(&section)
+		if errors.Is(err, pgx.ErrNoRows) {
+			return api.Invalid("query.section", "the account has no such section")
+		}
+		if err != nil {
+			return err
+		}
+	}
+	for _, place := range []struct {
+		kind  api.Kind
+		named string
+	}{{api.TeamKind, in.Team}, {api.OrganizationKind, in.Organization}} {
+		if place.named == "" {
+			continue
+		}
+		ids, err := below(ctx, c, place.kind, place.named, section)
+		if err != nil {
+			return err
+		}
+		q.Filter(`EXISTS (`+member+` AND p.parent_id = ANY(?))`, ids)
+	}
+	switch {
+	case in.WithoutTeam && section != 0:
+		q.Filter(`NOT EXISTS (`+member+inTeam+` AND m.section_id = ?)`, section)
+	case in.WithoutTeam:
+		q.Filter(`NOT EXISTS (` + member + inTeam + `)`)
+	case section != 0:
+		q.Filter(`EXISTS (`+member+` AND m.section_id = ?)`, section)
+	}
+	return nil
+}
+
+// below are an organization or team and what is below it now.
+func below(ctx context.Context, c *api.Call, kind api.Kind, named string, section int64) ([]int64, error) {
+	ref := kind.Ref(named)
+	rows, err := c.Tx.Query(ctx, `WITH RECURSIVE down AS (
+			SELECT id FROM scopes WHERE account_id = $1 AND kind = $2 AND (id = $3 AND $5::bigint IN (0, section_id) OR key = $4 AND section_id = $5)
+			UNION SELECT p.scope_id FROM down JOIN scope_parents p ON p.account_id = $1 AND p.parent_id = down.id AND p.valid_to = 'infinity'
+				JOIN scopes s ON s.account_id = $1 AND s.id = p.scope_id AND s.kind <> 'membership')
+		SELECT id FROM down`, c.Account.ID, kind.Name, ref.ID, ref.Key, section)
+	if err != nil {
+		return nil, err
+	}
+	ids, err := pgx.CollectRows(rows, pgx.RowTo[int64])
+	if err == nil && len(ids) == 0 {
+		err = api.Invalid("query."+kind.Name, "there is no such "+kind.Name)
+	}
+	return ids, err
+}
