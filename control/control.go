@@ -10,6 +10,7 @@ import (
 	"github.com/alchemi/cockpit/control/clients"
 	"github.com/alchemi/cockpit/control/keys"
 	"github.com/alchemi/cockpit/control/people"
+	"github.com/alchemi/cockpit/control/scopes"
 	"github.com/alchemi/cockpit/control/sections"
 	"github.com/alchemi/cockpit/control/sessions"
 	"github.com/alchemi/cockpit/control/summaries"
@@ -31,5 +32,6 @@ func New(cfg api.Config) *api.API {
 	sections.Register(a)
 	summaries.Register(a)
 	users.Register(a)
+	scopes.Register(a)
 	return a
 }

@@ -45,6 +45,8 @@ const (
 	UsersWrite       Permission = "users.write"       // add, change, deactivate and erase them
 	SectionRead      Permission = "section.read"      // a section and its settings
 	SectionWrite     Permission = "section.write"     // its settings
+	DirectoryRead    Permission = "directory.read"    // a section's organizations, teams and memberships
+	DirectoryWrite   Permission = "directory.write"   // add, rename, move and deactivate them
 	EventsWrite      Permission = "events.write"      // send events
 )
 
@@ -55,20 +57,21 @@ var levels = map[Permission]Level{
 	PlatformAudit: Platform, PeopleManage: Platform, SessionsManage: Platform,
 	AccountsElevate: Account, AccountRead: Account, AccountWrite: Account, AssignmentsRead: Account, AssignmentsWrite: Account,
 	KeysRead: Account, KeysWrite: Account, AuditRead: Account, AuditExport: Account, UsersRead: Account, UsersWrite: Account, EventsWrite: Account,
-	SectionRead: Section, SectionWrite: Section,
+	SectionRead: Section, SectionWrite: Section, DirectoryRead: Section, DirectoryWrite: Section,
 }
 
 // reading are the permissions that change nothing: what a viewer has, and a super admin who views an account.
-var reading = []Permission{AccountRead, AssignmentsRead, KeysRead, AuditRead, UsersRead, SectionRead}
+var reading = []Permission{AccountRead, AssignmentsRead, KeysRead, AuditRead, UsersRead, SectionRead, DirectoryRead}
 
 // table maps roles to what they may. It is the only place that does.
 var table = map[Role][]Permission{
 	SuperAdmin: {PlatformRead, AccountsManage, ClientsManage, SectionsManage, PlatformKeys, PlatformAudit, PeopleManage, SessionsManage, AccountsElevate,
-		AccountRead, AccountWrite, AssignmentsRead, AssignmentsWrite, KeysRead, KeysWrite, AuditRead, AuditExport, UsersRead, UsersWrite, SectionRead, SectionWrite},
+		AccountRead, AccountWrite, AssignmentsRead, AssignmentsWrite, KeysRead, KeysWrite, AuditRead, AuditExport, UsersRead, UsersWrite, SectionRead, SectionWrite,
+		DirectoryRead, DirectoryWrite},
 	AccountAdmin: {AccountRead, AccountWrite, AssignmentsRead, AssignmentsWrite, KeysRead, KeysWrite, AuditRead, AuditExport, UsersRead, UsersWrite,
-		SectionRead, SectionWrite},
+		SectionRead, SectionWrite, DirectoryRead, DirectoryWrite},
 	AccountViewer: reading,
-	SectionAdmin:  {AccountRead, AuditRead, UsersRead, SectionRead, SectionWrite},
+	SectionAdmin:  {AccountRead, AuditRead, UsersRead, SectionRead, SectionWrite, DirectoryRead, DirectoryWrite},
 	Product:       {EventsWrite},
 }
 

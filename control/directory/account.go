@@ -231,6 +231,7 @@ func (t *treeApplier) node(parent int64, kind, key, name string, amounts Amounts
 	}
 	t.kept[id] = true
 	if t.parent(id, parent) {
+		t.do(`UPDATE scopes SET revision = revision + 1 WHERE account_id = $1 AND id = $2`, t.account, id)
 		t.changed(t.account, "%s: stands below %d", place, parent)
 	}
 	t.amounts(id, place, amounts)
@@ -301,6 +302,8 @@ func (t *treeApplier) prune() {
 	for id := range t.kept {
 		kept = append(kept, id)
 	}
+	t.do(`UPDATE scopes s SET revision = revision + 1 FROM scope_parents p WHERE s.account_id = $1 AND s.section_id = $2 AND s.id <> ALL($3) AND s.key IS NOT NULL
+		AND p.account_id = s.account_id AND p.scope_id = s.id AND p.valid_to = 'infinity'`, t.account, t.section, kept)
 	for _, table := range []string{"scope_parents", "primary_memberships"} {
 		id := map[string]string{"scope_parents": "scope_id", "primary_memberships": "membership_id"}[table]
 		t.do(`UPDATE `+table+` SET valid_to = $3 WHERE account_id = $1 AND section_id = $2 AND valid_to = 'infinity' AND `+id+` <> ALL($4)`,

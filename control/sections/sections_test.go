@@ -23,6 +23,10 @@ func TestAThirdSection(t *testing.T) {
 	super.Want(http.StatusCreated, http.MethodPost, path, `{"key":"voice","unit":"credits","models":"platform","default_factor":"250"}`)
 	s.As("section_admin:acme/voice").Want(http.StatusNotFound, http.MethodGet, "/v1/accounts/key:acme/sections/key:nowhere", "")
 	super.Want(http.StatusOK, http.MethodPost, "/v1/platform/accounts/key:acme/sections/key:voice/on", "")
+	// What examples name by the demo's keys.
+	admin, voice := s.As("section_admin:acme/voice"), "/v1/accounts/key:acme/sections/key:voice"
+	admin.Want(http.StatusCreated, http.MethodPost, voice+"/organizations", `{"key":"eng","name":"Engineering"}`)
+	admin.Want(http.StatusCreated, http.MethodPost, voice+"/teams", `{"key":"support","name":"Support","organization":"key:eng"}`)
 	walked := 0
 	for _, op := range s.API.Operations() {
 		if !strings.Contains(op.Path, "/sections/{section}") {
