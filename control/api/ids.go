@@ -28,6 +28,7 @@ var (
 	IdentityKind     = Kind{"idn", "identity"}
 	OrganizationKind = Kind{"org", "organization"}
 	TeamKind         = Kind{"tem", "team"}
+	MembershipKind   = Kind{"mem", "membership"}
 )
 
 const idBase = 36

@@ -30,6 +30,7 @@ var (
 func Register(a *api.API) {
 	organizations.register(a)
 	teams.register(a)
+	registerMemberships(a)
 }
 
 func (n noun) register(a *api.API) {

@@ -10,7 +10,8 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// held are the parts of the export: what of each row is in it, of user $2 of account $1, known as object $3 to the audit log.
+// held are the parts of the export: what of each row is in it, of user $2 of account $1, whom, with his memberships, the audit
+// log knows as the objects $3.
 // Amounts are credits, or USD where the section counts in them.
 var held = []struct{ name, sql string }{
 	{"identities", `SELECT source, value, valid_from AS "from", nullif(valid_to, 'infinity') AS "to", recorded_at FROM user_identities
@@ -31,7 +32,7 @@ var held = []struct{ name, sql string }{
 		WHERE s.account_id = $1 AND s.user_id = $2 AND b.events[s.id % 64 + 1] <> 0 ORDER BY b.cycle_start, s.id`},
 	{"alerts", `SELECT a.type, a.state, a.data, a.created_at FROM alerts a JOIN scopes s ON s.account_id = a.account_id AND s.id = a.scope_id
 		WHERE a.account_id = $1 AND s.user_id = $2 ORDER BY a.id`},
-	{"audit_log", `SELECT at, action, actor->>'name' AS by, changes, reason FROM audit_entries WHERE account_id = $1 AND object_kind = 'user' AND object_id = $3 ORDER BY at, id`},
+	{"audit_log", `SELECT at, action, actor->>'name' AS by, changes, reason FROM audit_entries WHERE account_id = $1 AND object_kind IN ('user', 'membership') AND object_id = ANY($3) ORDER BY at, id`},
 }
 
 // credits is a number of micro-credits as a decimal.
@@ -56,9 +57,22 @@ func export(ctx context.Context, c *api.Call, in *exportInput) (*api.File, error
 }
 
 func (u *User) write(ctx context.Context, tx pgx.Tx, account int64, w io.Writer) error {
+	rows, err := tx.Query(ctx, `SELECT id FROM scopes WHERE account_id = $1 AND user_id = $2 AND kind = 'membership'`, account, u.number)
+	if err != nil {
+		return err
+	}
+	objects, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (string, error) {
+		var id int64
+		err := row.Scan(&id)
+		return api.MembershipKind.ID(id), err
+	})
+	if err != nil {
+		return err
+	}
+	objects = append(objects, u.ID)
 	whole := map[string]any{"user": u}
 	for _, part := range held {
-		rows, err := tx.Query(ctx, `SELECT to_jsonb(r) FROM (`+part.sql+`) r WHERE $2::bigint > 0 AND $3::text <> ''`, account, u.number, u.ID)
+		rows, err := tx.Query(ctx, `SELECT to_jsonb(r) FROM (`+part.sql+`) r WHERE $2::bigint > 0 AND cardinality($3::text[]) > 0`, account, u.number, objects)
 		if err != nil {
 			return err
 		}

@@ -232,10 +232,11 @@ func TestErasing(t *testing.T) {
 		t.Fatal(err)
 	}
 	a.Want(http.StatusOK, http.MethodPatch, all+"/key:u-42", `{"name":"Grace B. Hopper"}`, "If-Match", "*")
+	a.Want(http.StatusCreated, http.MethodPost, "/v1/accounts/key:acme/sections/key:copilot/memberships", `{"user":"key:u-42","team":"key:sales"}`)
 	var held map[string]json.RawMessage
 	r := a.Want(http.StatusOK, http.MethodGet, all+"/key:u-42/export", "")
 	if r.Into(&held); !strings.Contains(string(held["identities"]), "gateway-grace") || !strings.Contains(string(held["memberships"]), "support") ||
-		!strings.Contains(string(held["amounts"]), `"20"`) || !strings.Contains(string(held["used"]), `"125"`) || !strings.Contains(string(held["audit_log"]), "user.updated") {
+		!strings.Contains(string(held["amounts"]), `"20"`) || !strings.Contains(string(held["used"]), `"125"`) || !strings.Contains(string(held["audit_log"]), "user.updated") || !strings.Contains(string(held["audit_log"]), "membership.created") {
 		t.Errorf("%s", r.Body)
 	}
 	var u users.User
