@@ -54,13 +54,14 @@ func load(ctx context.Context, tx pgx.Tx, ref api.Ref) (*Account, error) {
 }
 
 // loadForChange raises the directory's version and locks the account, in this order: as everybody does who changes accounts,
-// or two could wait for each other.
+// or two could wait for each other. The lock lets rows be inserted that name the account, as an Idempotency-Key that waits for
+// the version has done.
 func loadForChange(ctx context.Context, tx pgx.Tx, ref api.Ref) (*Account, error) {
 	version, err := directory.Raise(ctx, tx)
 	if err != nil {
 		return nil, err
 	}
-	rows, err := tx.Query(ctx, `SELECT `+columns+` FROM accounts a WHERE a.account_id = $1 OR a.key = $2 FOR UPDATE`, ref.ID, ref.Key)
+	rows, err := tx.Query(ctx, `SELECT `+columns+` FROM accounts a WHERE a.account_id = $1 OR a.key = $2 FOR NO KEY UPDATE`, ref.ID, ref.Key)
 	a, err := api.One(api.AccountKind, rows, err, scan)
 	if err == nil && a.State == "erased" {
 		err = api.Conflict("account_erased", "The account is erased: nothing of it can be changed any more.")

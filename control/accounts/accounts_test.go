@@ -221,3 +221,21 @@ func TestAppliedWhileTheAPIChanges(t *testing.T) {
 	}
 	g.Wait()
 }
+
+// Requests with an Idempotency-Key name the account before they wait for each other, and do not wait in a circle.
+func TestChangesWithAKeyAtOnce(t *testing.T) {
+	t.Parallel()
+	s := controltest.New(t, controltest.Options{})
+	var g sync.WaitGroup
+	for i := range 6 {
+		g.Go(func() {
+			for k := range 10 {
+				r, err := s.As("account_admin:acme").Try(t.Context(), http.MethodPatch, acme, fmt.Sprintf(`{"name":"Acme %d-%d"}`, i, k), "If-Match", "*", "Idempotency-Key", fmt.Sprint(i, k))
+				if err != nil || r.Status != http.StatusOK {
+					t.Errorf("%+v %v", r, err)
+				}
+			}
+		})
+	}
+	g.Wait()
+}
