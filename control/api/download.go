@@ -24,7 +24,11 @@ func Download[I any](a *API, op Operation, types []string, f func(context.Contex
 	described := a.prepare(&op)
 	content := map[string]*huma.MediaType{}
 	for _, t := range types {
-		content[t] = &huma.MediaType{Schema: &huma.Schema{Type: huma.TypeString}}
+		schema := &huma.Schema{Type: huma.TypeString}
+		if t == "application/json" {
+			schema = &huma.Schema{Type: huma.TypeObject, AdditionalProperties: true}
+		}
+		content[t] = &huma.MediaType{Schema: schema}
 	}
 	described.Responses = map[string]*huma.Response{"200": {Description: "The file.", Content: content}}
 	huma.Register(a.huma, described, func(ctx context.Context, in *I) (*huma.StreamResponse, error) {
