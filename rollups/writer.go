@@ -9,6 +9,7 @@ import (
 
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 	"github.com/alchemi/cockpit/internal/faultpoint"
+	"github.com/alchemi/cockpit/schemas/postgres"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -51,45 +52,33 @@ func (w *Writer) Run(ctx context.Context) error {
 	return nil
 }
 
-// lead takes the lock and writes while it is held: a connection that is lost gives it up.
+// lead writes while no other process does: a connection that is lost gives the lock up.
 func (w *Writer) lead(ctx context.Context) error {
-	conn, err := w.pool.Acquire(ctx)
-	if err != nil {
-		return err
-	}
-	defer conn.Release()
-	var mine bool
-	if err := conn.QueryRow(ctx, `SELECT pg_try_advisory_lock(hashtext('cockpit rollups'))`).Scan(&mine); err != nil {
-		return err
-	}
-	if !mine {
-		sleep(ctx, pauseFollower)
+	mine, err := postgres.Alone(ctx, w.pool, "cockpit rollups", func(conn *pgxpool.Conn) error {
+		for ctx.Err() == nil {
+			next := time.After(pauseRounds)
+			if err := conn.Ping(ctx); err != nil {
+				return err
+			}
+			batches, err := w.round(ctx)
+			if err != nil {
+				return err
+			}
+			if len(batches) > 0 && batches[0].full() {
+				continue
+			}
+			// Without the pause, a trickle of events would be a flood of small inserts.
+			select {
+			case <-ctx.Done():
+			case <-next:
+			}
+		}
 		return nil
+	})
+	if err == nil && !mine {
+		sleep(ctx, pauseFollower)
 	}
-	defer func() {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
-		defer cancel()
-		_, _ = conn.Exec(ctx, `SELECT pg_advisory_unlock(hashtext('cockpit rollups'))`)
-	}()
-	for ctx.Err() == nil {
-		next := time.After(pauseRounds)
-		if err := conn.Ping(ctx); err != nil {
-			return err
-		}
-		batches, err := w.round(ctx)
-		if err != nil {
-			return err
-		}
-		if len(batches) > 0 && batches[0].full() {
-			continue
-		}
-		// Without the pause, a trickle of events would be a flood of small inserts.
-		select {
-		case <-ctx.Done():
-		case <-next:
-		}
-	}
-	return nil
+	return err
 }
 
 // Once plans and writes what there is, and returns the number of batches.

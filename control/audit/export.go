@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/alchemi/cockpit/schemas/postgres"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 )
@@ -76,40 +77,27 @@ func (x *Exporter) Run(ctx context.Context) error {
 	return nil
 }
 
-// lead takes the sink's lock and exports while it is held: a connection that is lost gives it up. No transaction is open
-// while a sink takes its time.
+// lead exports while no other process does, to this sink. No transaction is open while a sink takes its time.
 func (x *Exporter) lead(ctx context.Context) error {
-	conn, err := x.pool.Acquire(ctx)
-	if err != nil {
-		return err
-	}
-	defer conn.Release()
-	var mine bool
-	if err := conn.QueryRow(ctx, `SELECT pg_try_advisory_lock(hashtext('cockpit audit export ' || $1))`, x.name).Scan(&mine); err != nil {
-		return err
-	}
-	if !mine {
-		sleep(ctx, pauseFollower)
+	mine, err := postgres.Alone(ctx, x.pool, "cockpit audit export "+x.name, func(conn *pgxpool.Conn) error {
+		for ctx.Err() == nil {
+			if err := conn.Ping(ctx); err != nil {
+				return err
+			}
+			n, err := x.Once(ctx)
+			if err != nil {
+				return err
+			}
+			if n == 0 {
+				sleep(ctx, pauseExport)
+			}
+		}
 		return nil
+	})
+	if err == nil && !mine {
+		sleep(ctx, pauseFollower)
 	}
-	defer func() {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
-		defer cancel()
-		_, _ = conn.Exec(ctx, `SELECT pg_advisory_unlock(hashtext('cockpit audit export ' || $1))`, x.name)
-	}()
-	for ctx.Err() == nil {
-		if err := conn.Ping(ctx); err != nil {
-			return err
-		}
-		n, err := x.Once(ctx)
-		if err != nil {
-			return err
-		}
-		if n == 0 {
-			sleep(ctx, pauseExport)
-		}
-	}
-	return nil
+	return err
 }
 
 // Once hands out what there is, at most one portion of each chain, and returns how many entries that was. A chain whose

@@ -11,6 +11,7 @@ import (
 
 	"github.com/alchemi/cockpit/control/api"
 	"github.com/alchemi/cockpit/control/audit"
+	"github.com/alchemi/cockpit/schemas/postgres"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 )
@@ -56,18 +57,14 @@ func (j *Job) Run(ctx context.Context) error {
 
 // Once ends all accounts that are due, and returns how many. While another process does, it does nothing.
 func (j *Job) Once(ctx context.Context) (ended int, err error) {
-	conn, err := j.Platform.Acquire(ctx)
-	if err != nil {
-		return 0, err
-	}
-	defer conn.Release()
-	var mine bool
-	if err := conn.QueryRow(ctx, `SELECT pg_try_advisory_lock(hashtext('cockpit closing'))`).Scan(&mine); err != nil || !mine {
-		return 0, err
-	}
-	defer func() {
-		_, _ = conn.Exec(context.WithoutCancel(ctx), `SELECT pg_advisory_unlock(hashtext('cockpit closing'))`) // a connection that is gone holds no lock
-	}()
+	_, err = postgres.Alone(ctx, j.Platform, "cockpit closing", func(conn *pgxpool.Conn) error {
+		ended, err = j.all(ctx, conn)
+		return err
+	})
+	return ended, err
+}
+
+func (j *Job) all(ctx context.Context, conn *pgxpool.Conn) (ended int, err error) {
 	rows, err := conn.Query(ctx, `SELECT account_id FROM accounts WHERE state = 'closed' AND closes_at <= $1 ORDER BY closes_at`, j.Now())
 	if err != nil {
 		return 0, err
