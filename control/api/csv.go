@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/alchemi/cockpit/control/sheet"
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humagin"
 	"github.com/jackc/pgx/v5"
@@ -123,7 +124,7 @@ func cell(object map[string]json.RawMessage, name string) (string, error) {
 	case '"':
 		var text string
 		err := json.Unmarshal(value, &text)
-		return Cell(text), err
+		return sheet.Cell(text), err
 	case '[':
 		var list []any
 		if err := json.Unmarshal(value, &list); err != nil {
@@ -133,18 +134,9 @@ func cell(object map[string]json.RawMessage, name string) (string, error) {
 		for i, v := range list {
 			texts[i] = fmt.Sprint(v)
 		}
-		return Cell(strings.Join(texts, " ")), nil
+		return sheet.Cell(strings.Join(texts, " ")), nil
 	}
 	return string(value), nil // a number: a minus in front is no formula
-}
-
-// Cell is a text as a cell of CSV: what a spreadsheet would take for a formula begins with a quote
-// (OWASP, CSV Injection).
-func Cell(text string) string {
-	if text != "" && strings.ContainsRune("=+-@\t\r", rune(text[0])) {
-		return "'" + text
-	}
-	return text
 }
 
 // cut ends an answer that has begun, so that the caller sees that it is not whole.

@@ -6,8 +6,9 @@ import (
 	"fmt"
 	"io"
 	"iter"
-	"strings"
 	"time"
+
+	"github.com/alchemi/cockpit/control/sheet"
 )
 
 // header are the columns of a CSV file.
@@ -31,7 +32,7 @@ func WriteCSV(w io.Writer, records iter.Seq2[*Record, error]) error {
 		cells := []string{r.ID, r.At.Format(time.RFC3339Nano), r.Account, r.Section, r.Actor.Kind, r.Actor.ID, r.Actor.Name, r.Actor.Role, r.Actor.Client, r.Action,
 			r.Object.Kind, r.Object.ID, r.Object.Name, string(changes), r.Reason, r.RequestID, r.Address}
 		for i := range cells {
-			cells[i] = cell(cells[i])
+			cells[i] = sheet.Cell(cells[i])
 		}
 		if err := c.Write(cells); err != nil {
 			return err
@@ -39,13 +40,6 @@ func WriteCSV(w io.Writer, records iter.Seq2[*Record, error]) error {
 	}
 	c.Flush()
 	return c.Error()
-}
-
-func cell(text string) string {
-	if text != "" && strings.ContainsRune("=+-@\t\r", rune(text[0])) {
-		return "'" + text
-	}
-	return text
 }
 
 // WriteNDJSON writes a line of JSON for each record.
