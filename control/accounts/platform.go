@@ -4,7 +4,6 @@ import (
 	"context"
 	"net/http"
 	"slices"
-	"strings"
 
 	"github.com/alchemi/cockpit/control/access"
 	"github.com/alchemi/cockpit/control/api"
@@ -71,10 +70,7 @@ func list(_ context.Context, _ *api.Call, in *listInput) (*api.Query[Account], e
 	if in.Region != "" {
 		q.Filter("a.region = ?", in.Region)
 	}
-	if in.Q != "" {
-		like := "%" + strings.NewReplacer(`\`, `\\`, `%`, `\%`, `_`, `\_`).Replace(in.Q) + "%"
-		q.Filter("a.key ILIKE ? OR a.name ILIKE ?", like, like)
-	}
+	q.Search(in.Q, "a.key", "a.name")
 	return q, nil
 }
 

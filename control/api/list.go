@@ -73,6 +73,19 @@ func (q *Query[T]) Filter(condition string, args ...any) {
 	q.Where = append(q.Where, condition)
 }
 
+// Search keeps the rows that have text in one of the columns, in any case. An empty text keeps all. It reads every row that
+// the other filters leave; a list that is too long for that has an index of its own, and Like.
+func (q *Query[T]) Search(text string, columns ...string) {
+	if text == "" {
+		return
+	}
+	conditions, args := make([]string, len(columns)), make([]any, len(columns))
+	for i, column := range columns {
+		conditions[i], args[i] = "strpos(lower("+column+"), lower(?)) > 0", text
+	}
+	q.Filter(strings.Join(conditions, " OR "), args...)
+}
+
 // cursor is the place behind a row. Sort is there so that a cursor is not taken for one of another order.
 type cursor struct {
 	Sort string `json:"s"`

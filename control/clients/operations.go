@@ -47,9 +47,7 @@ func list(_ context.Context, _ *api.Call, in *listClientsInput) (*api.Query[Clie
 	if in.State != "" {
 		q.Filter("c.state = ?", in.State)
 	}
-	if in.Q != "" {
-		q.Filter("strpos(lower(c.key), lower(?)) > 0 OR strpos(lower(c.name), lower(?)) > 0", in.Q, in.Q)
-	}
+	q.Search(in.Q, "c.key", "c.name")
 	return q, nil
 }
 

@@ -90,9 +90,7 @@ func (f *Filters) query(now time.Time) (*api.Query[ServiceKey], error) {
 		return nil, err
 	}
 	ofState(q, f.State, now)
-	if f.Q != "" {
-		q.Filter("strpos(lower(k.name), lower(?)) > 0", f.Q)
-	}
+	q.Search(f.Q, "k.name")
 	return q, nil
 }
 

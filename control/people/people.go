@@ -80,9 +80,7 @@ func listPeople(_ context.Context, _ *api.Call, in *listPeopleInput) (*api.Query
 		ref := api.AccountKind.Ref(in.Account)
 		q.Filter("EXISTS (SELECT FROM assignments x JOIN accounts a USING (account_id) WHERE x.person_id = p.id AND (a.account_id = ? OR a.key = ?))", ref.ID, ref.Key)
 	}
-	if in.Q != "" {
-		q.Filter("strpos(lower(p.name), lower(?)) > 0 OR strpos(lower(p.email), lower(?)) > 0 OR strpos(lower(p.subject), lower(?)) > 0", in.Q, in.Q, in.Q)
-	}
+	q.Search(in.Q, "p.name", "p.email", "p.subject")
 	return q, nil
 }
 

@@ -71,8 +71,6 @@ func list(_ context.Context, _ *api.Call, in *listInput) (*api.Query[AccountSumm
 	if in.State != "" {
 		q.Filter("a.state = ?", in.State)
 	}
-	if in.Q != "" {
-		q.Filter("strpos(lower(a.key), lower(?)) > 0 OR strpos(lower(a.name), lower(?)) > 0", in.Q, in.Q)
-	}
+	q.Search(in.Q, "a.key", "a.name")
 	return q, nil
 }
