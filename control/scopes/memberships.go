@@ -167,16 +167,21 @@ func getMembership(ctx context.Context, c *api.Call, in *MembershipPath) (*struc
 	return &struct{ Body Membership }{*m}, err
 }
 
+// membershipForChange is the membership of a path, in a directory that nobody else changes until the commit.
+func membershipForChange(ctx context.Context, c *api.Call, in MembershipPath) (*Membership, error) {
+	if err := c.ChangeDirectory(ctx); err != nil {
+		return nil, err
+	}
+	return loadMembership(ctx, c, api.MembershipKind.Ref(in.Membership).ID)
+}
+
 type changeMembershipInput struct {
 	MembershipPath
 	api.Idempotent
 }
 
 func makePrimary(ctx context.Context, c *api.Call, in *changeMembershipInput) (*struct{ Body Membership }, error) {
-	if err := c.ChangeDirectory(ctx); err != nil {
-		return nil, err
-	}
-	m, err := loadMembership(ctx, c, api.MembershipKind.Ref(in.Membership).ID)
+	m, err := membershipForChange(ctx, c, in.MembershipPath)
 	if err != nil {
 		return nil, err
 	}
@@ -197,10 +202,7 @@ type moveMembershipInput struct {
 }
 
 func moveMembership(ctx context.Context, c *api.Call, in *moveMembershipInput) (*struct{ Body Membership }, error) {
-	if err := c.ChangeDirectory(ctx); err != nil {
-		return nil, err
-	}
-	m, err := loadMembership(ctx, c, api.MembershipKind.Ref(in.Membership).ID)
+	m, err := membershipForChange(ctx, c, in.MembershipPath)
 	if err != nil {
 		return nil, err
 	}
@@ -235,10 +237,7 @@ func moveMembership(ctx context.Context, c *api.Call, in *moveMembershipInput) (
 }
 
 func endMembership(ctx context.Context, c *api.Call, in *changeMembershipInput) (*struct{ Body Membership }, error) {
-	if err := c.ChangeDirectory(ctx); err != nil {
-		return nil, err
-	}
-	m, err := loadMembership(ctx, c, api.MembershipKind.Ref(in.Membership).ID)
+	m, err := membershipForChange(ctx, c, in.MembershipPath)
 	if err != nil {
 		return nil, err
 	}
