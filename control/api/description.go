@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/gin-gonic/gin"
@@ -52,27 +53,33 @@ func (a *API) Document() ([]byte, error) {
 	return append(b.Bytes(), '\n'), nil
 }
 
-// describe mounts the document and its page. Both are for everybody: they say nothing of anybody.
+// describe mounts the document and its page. Both are for everybody: they say nothing of anybody. They are made once, at the
+// first request, when all operations are registered.
 func (a *API) describe() {
+	document := sync.OnceValues(a.Document)
 	a.engine.GET("/openapi.json", func(g *gin.Context) {
-		text, err := a.Document()
+		text, err := document()
 		if err != nil {
 			a.stop(g, err)
 			return
 		}
 		g.Data(http.StatusOK, "application/json", text)
 	})
-	page := template.Must(template.New("docs").Parse(docsPage))
-	a.engine.GET("/docs", func(g *gin.Context) {
+	page := sync.OnceValues(func() ([]byte, error) {
 		var b bytes.Buffer
-		if err := page.Execute(&b, a.chapters()); err != nil {
+		err := template.Must(template.New("docs").Parse(docsPage)).Execute(&b, a.chapters())
+		return b.Bytes(), err
+	})
+	a.engine.GET("/docs", func(g *gin.Context) {
+		text, err := page()
+		if err != nil {
 			a.stop(g, err)
 			return
 		}
 		g.Header("Content-Security-Policy", "default-src 'none'; style-src 'self'; frame-ancestors 'none'")
 		g.Header("X-Content-Type-Options", "nosniff")
 		g.Header("Referrer-Policy", "no-referrer")
-		g.Data(http.StatusOK, "text/html; charset=utf-8", b.Bytes())
+		g.Data(http.StatusOK, "text/html; charset=utf-8", text)
 	})
 	a.engine.GET("/docs.css", func(g *gin.Context) { g.Data(http.StatusOK, "text/css; charset=utf-8", docsStyle) })
 }
