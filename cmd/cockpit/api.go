@@ -8,7 +8,6 @@ import (
 
 	"github.com/alchemi/cockpit/control"
 	"github.com/alchemi/cockpit/control/api"
-	"github.com/alchemi/cockpit/control/audit"
 	"github.com/alchemi/cockpit/control/secrets"
 	"github.com/alchemi/cockpit/schemas/postgres"
 	"github.com/prometheus/client_golang/prometheus"
@@ -34,7 +33,7 @@ func (p *program) startAPI(ctx context.Context, g *errgroup.Group, server *serve
 	if err != nil {
 		return nil, err
 	}
-	a := control.New(api.Config{Stores: p.stores, Authenticator: people, Audit: audit.NewLog(own.Derive("audit mac", auditKeyLen)), Cipher: own, Log: p.log,
+	a := control.New(api.Config{Stores: p.stores, Authenticator: people, Audit: auditLog(own), Cipher: own, Log: p.log,
 		Now: time.Now, Version: apiVersion, RequestsPerSecond: p.cfg.Requests, Origins: p.cfg.Origins, Observe: p.observe})
 	g.Go(func() error { return a.Run(ctx) })
 	if err := p.startJobs(ctx, g, own); err != nil {

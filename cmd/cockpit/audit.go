@@ -27,6 +27,11 @@ func auditKeys(own *secrets.Keys) audit.Keys {
 	return audit.NewKeys(own.DeriveAll("audit mac", auditKeyLen), own.DeriveAll("audit head", auditKeyLen))
 }
 
+// auditLog writes entries by the newest key.
+func auditLog(own *secrets.Keys) *audit.Log {
+	return audit.NewLog(own.Derive("audit mac", auditKeyLen))
+}
+
 // checkAudit names the mistakes in where the audit log is sent.
 func (c *config) checkAudit(check func(ok bool, format string, args ...any)) {
 	check((c.AuditWebhookURL == "") == (c.AuditWebhookSecret == ""), "COCKPIT_AUDIT_WEBHOOK_URL and COCKPIT_AUDIT_WEBHOOK_SECRET belong together")

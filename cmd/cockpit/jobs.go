@@ -4,7 +4,6 @@ import (
 	"context"
 	"time"
 
-	"github.com/alchemi/cockpit/control/audit"
 	"github.com/alchemi/cockpit/control/closing"
 	"github.com/alchemi/cockpit/control/secrets"
 	"github.com/alchemi/cockpit/control/summaries"
@@ -28,7 +27,7 @@ func (p *program) startJobs(ctx context.Context, g *errgroup.Group, own *secrets
 	if p.erasure, err = postgres.Open(ctx, p.cfg.PostgresURL, postgres.RoleErasure); err != nil {
 		return err
 	}
-	job := closing.NewJob(closing.Config{Platform: p.stores.Platform, Erasure: p.erasure, Audit: audit.NewLog(own.Derive("audit mac", auditKeyLen)),
+	job := closing.NewJob(closing.Config{Platform: p.stores.Platform, Erasure: p.erasure, Audit: auditLog(own),
 		Dir: p.cfg.ExportDir, Log: p.log, Now: time.Now,
 		Events: func(ctx context.Context, account int64, f func([]byte) error) error {
 			return rollups.Export(ctx, p.ch, account, f)

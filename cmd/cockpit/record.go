@@ -37,7 +37,7 @@ func (o *options) recorder(c *cobra.Command, cfg *config) (*recorder, error) {
 	if err != nil {
 		return nil, fmt.Errorf("what this changes is on record by the program's keys (COCKPIT_KEYS_FILE): %w", err)
 	}
-	return &recorder{audit.NewLog(own.Derive("audit mac", auditKeyLen))}, nil
+	return &recorder{auditLog(own)}, nil
 }
 
 func (r *recorder) entry(account int64, action string, object audit.Object) *audit.Entry {
