@@ -8,6 +8,7 @@ import (
 	"github.com/alchemi/cockpit/control/api"
 	"github.com/alchemi/cockpit/control/auditlog"
 	"github.com/alchemi/cockpit/control/clients"
+	"github.com/alchemi/cockpit/control/jobs"
 	"github.com/alchemi/cockpit/control/keys"
 	"github.com/alchemi/cockpit/control/people"
 	"github.com/alchemi/cockpit/control/scopes"
@@ -33,5 +34,10 @@ func New(cfg api.Config) *api.API {
 	summaries.Register(a)
 	users.Register(a)
 	scopes.Register(a)
+	j := jobs.New(a)
+	accounts.RegisterJobs(j)
+	users.RegisterJobs(j)
+	scopes.RegisterJobs(j)
+	j.Serve()
 	return a
 }

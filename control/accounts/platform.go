@@ -49,29 +49,37 @@ func registerPlatform(a *api.API) {
 	}
 }
 
-type listInput struct {
-	api.Page
-	State  string `query:"state" enum:"active,suspended,closed,erased" doc:"only those in this state"`
-	Region string `query:"region" maxLength:"64" doc:"only those of this region"`
-	Q      string `query:"q" maxLength:"200" doc:"only those whose key or name has this in it, in any case"`
-	Sort   string `query:"sort" enum:"key,-key,name,-name,created_at,-created_at" default:"key" doc:"the order; with - in front, from the end"`
+// Filter says which accounts: of a list, or of a job.
+type Filter struct {
+	State  string `query:"state" json:"state,omitempty" enum:"active,suspended,closed,erased" doc:"only those in this state"`
+	Region string `query:"region" json:"region,omitempty" maxLength:"64" doc:"only those of this region"`
+	Q      string `query:"q" json:"q,omitempty" maxLength:"200" doc:"only those whose key or name has this in it, in any case"`
 }
 
-func list(_ context.Context, _ *api.Call, in *listInput) (*api.Query[Account], error) {
+type listInput struct {
+	api.Page
+	Filter
+	Sort string `query:"sort" enum:"key,-key,name,-name,created_at,-created_at" default:"key" doc:"the order; with - in front, from the end"`
+}
+
+func list(_ context.Context, _ *api.Call, in *listInput) (q *api.Query[Account], err error) {
+	q = in.query()
+	q.Sort, err = api.SortBy(in.Sort, map[string]api.Sort{"key": {By: "a.key", Type: "text"}, "name": {By: "a.name", Type: "text"},
+		"created_at": {By: "a.created_at", Type: "timestamptz"}})
+	return q, err
+}
+
+// query is the list of the accounts that the filter selects, without an order.
+func (f *Filter) query() *api.Query[Account] {
 	q := &api.Query[Account]{Select: columns, From: "accounts a", ID: "a.account_id", Scan: scan}
-	var err error
-	if q.Sort, err = api.SortBy(in.Sort, map[string]api.Sort{"key": {By: "a.key", Type: "text"}, "name": {By: "a.name", Type: "text"},
-		"created_at": {By: "a.created_at", Type: "timestamptz"}}); err != nil {
-		return nil, err
+	if f.State != "" {
+		q.Filter("a.state = ?", f.State)
 	}
-	if in.State != "" {
-		q.Filter("a.state = ?", in.State)
+	if f.Region != "" {
+		q.Filter("a.region = ?", f.Region)
 	}
-	if in.Region != "" {
-		q.Filter("a.region = ?", in.Region)
-	}
-	q.Search(in.Q, "a.key", "a.name")
-	return q, nil
+	q.Search(f.Q, "a.key", "a.name")
+	return q
 }
 
 type newAccount struct {
@@ -176,19 +184,20 @@ type move struct {
 	verb, summary, description string
 	example                    string // the key of an account of the demo that it can be done to
 	from                       []string
+	to                         string
 	action                     string
 	apply                      func(*api.Call, *Account, string)
 }
 
 var moves = []move{
-	{"suspend", "Suspend an account", "authorize denies its users; what is still used is charged, and flagged. Its people can read.", "initech", []string{"active"}, "account.suspended",
-		func(_ *api.Call, a *Account, reason string) { a.State, a.SuspendedReason = "suspended", reason }},
-	{"reactivate", "Make a suspended account active again", "Also one that was closed, until it is erased.", "umbrella", []string{"suspended", "closed"}, "account.reactivated",
-		func(_ *api.Call, a *Account, _ string) { a.State, a.SuspendedReason, a.ClosesAt = "active", "", nil }},
-	{"close", "Close an account", "It can be opened again for 30 days. Then directory, ledger, usage and audit log are exported, and erased.", "initech", []string{"active", "suspended"}, "account.closed",
+	{"suspend", "Suspend an account", "authorize denies its users; what is still used is charged, and flagged. Its people can read.", "initech", []string{"active"}, "suspended", "account.suspended",
+		func(_ *api.Call, a *Account, reason string) { a.SuspendedReason = reason }},
+	{"reactivate", "Make a suspended account active again", "Also one that was closed, until it is erased.", "umbrella", []string{"suspended", "closed"}, "active", "account.reactivated",
+		func(_ *api.Call, a *Account, _ string) { a.SuspendedReason, a.ClosesAt = "", nil }},
+	{"close", "Close an account", "It can be opened again for 30 days. Then directory, ledger, usage and audit log are exported, and erased.", "initech", []string{"active", "suspended"}, "closed", "account.closed",
 		func(c *api.Call, a *Account, reason string) {
 			at := c.Now.Add(closedFor).UTC()
-			a.State, a.SuspendedReason, a.ClosesAt = "closed", reason, &at
+			a.SuspendedReason, a.ClosesAt = reason, &at
 		}},
 }
 
@@ -205,13 +214,22 @@ func (m move) do(ctx context.Context, c *api.Call, in *moveInput) (*api.Answer[A
 	if err != nil {
 		return nil, err
 	}
-	if !slices.Contains(m.from, a.State) {
-		return nil, api.Conflict("account_"+a.State, "The account is "+a.State+".")
-	}
-	before := *a
-	m.apply(c, a, in.Body.Reason)
-	if err := a.save(ctx, c.Tx); err != nil {
+	if err := m.move(ctx, c, a, in.Body.Reason); err != nil {
 		return nil, err
 	}
-	return a.answer(), c.Record(ctx, api.Change{Account: a.number, Action: m.action, Object: a.object(), Before: before, After: a, Reason: in.Body.Reason})
+	return a.answer(), nil
+}
+
+// move changes the state of an account that was loaded for change, and puts it on record.
+func (m move) move(ctx context.Context, c *api.Call, a *Account, reason string) error {
+	if !slices.Contains(m.from, a.State) {
+		return api.Conflict("account_"+a.State, "The account is "+a.State+".")
+	}
+	before := *a
+	a.State = m.to
+	m.apply(c, a, reason)
+	if err := a.save(ctx, c.Tx); err != nil {
+		return err
+	}
+	return c.Record(ctx, api.Change{Account: a.number, Action: m.action, Object: a.object(), Before: before, After: a, Reason: reason})
 }

@@ -80,8 +80,6 @@ type turnInput struct {
 	Section string `path:"section" maxLength:"200" doc:"the section's id, or key: and its key" example:"key:console"`
 }
 
-// turn makes a section of an account on or off. One that the account never had gets its root, and the platform's first plan
-// for cycles.
 func turn(state string) func(context.Context, *api.Call, *turnInput) (*struct{ Body Section }, error) {
 	return func(ctx context.Context, c *api.Call, in *turnInput) (*struct{ Body Section }, error) {
 		a, err := loadForChange(ctx, c.Tx, api.AccountKind.Ref(in.ID))
@@ -92,27 +90,33 @@ func turn(state string) func(context.Context, *api.Call, *turnInput) (*struct{ B
 		if err != nil {
 			return nil, err
 		}
-		if before.State == "absent" && state == "off" {
-			return nil, api.Conflict("section_absent", "The account never had this section.")
-		}
-		if before.State == "absent" {
-			err = addSection(ctx, c, a.number, before.number)
-		} else {
-			_, err = c.Tx.Exec(ctx, `UPDATE account_sections SET state = $3 WHERE account_id = $1 AND section_id = $2`, a.number, before.number, state)
-		}
-		if err != nil {
-			return nil, err
-		}
-		if err := a.save(ctx, c.Tx); err != nil {
-			return nil, err
-		}
-		after, err := loadSection(ctx, c.Tx, a.number, api.Ref{ID: before.number})
-		if err != nil {
-			return nil, err
-		}
-		return &struct{ Body Section }{after}, c.Record(ctx, api.Change{Account: a.number, Action: "section.turned_" + state,
-			Object: audit.Object{Kind: api.SectionKind.Name, ID: after.ID, Name: after.Key}, Before: before, After: after})
+		after, err := a.turn(ctx, c, before, state, "")
+		return &struct{ Body Section }{after}, err
 	}
+}
+
+// turn makes a section of an account that was loaded for change on or off, and puts it on record. One that the account never
+// had gets its root, and the platform's first plan for cycles.
+func (a *Account) turn(ctx context.Context, c *api.Call, before Section, state, reason string) (after Section, err error) {
+	if before.State == "absent" && state == "off" {
+		return after, api.Conflict("section_absent", "The account never had this section.")
+	}
+	if before.State == "absent" {
+		err = addSection(ctx, c, a.number, before.number)
+	} else {
+		_, err = c.Tx.Exec(ctx, `UPDATE account_sections SET state = $3 WHERE account_id = $1 AND section_id = $2`, a.number, before.number, state)
+	}
+	if err != nil {
+		return after, err
+	}
+	if err := a.save(ctx, c.Tx); err != nil {
+		return after, err
+	}
+	if after, err = loadSection(ctx, c.Tx, a.number, api.Ref{ID: before.number}); err != nil {
+		return after, err
+	}
+	return after, c.Record(ctx, api.Change{Account: a.number, Action: "section.turned_" + state,
+		Object: audit.Object{Kind: api.SectionKind.Name, ID: after.ID, Name: after.Key}, Before: before, After: after, Reason: reason})
 }
 
 // addSection gives the account a root in the section, and rows for its users.

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/http"
 	"runtime/debug"
+	"sync/atomic"
 	"time"
 
 	"github.com/alchemi/cockpit/control/access"
@@ -15,6 +16,7 @@ import (
 	"github.com/danielgtaylor/huma/v2/adapters/humagin"
 	"github.com/gin-gonic/gin"
 	"github.com/rs/cors"
+	"golang.org/x/sync/errgroup"
 )
 
 // Authenticator finds out who sends a request. Its errors are Problems, or are mapped as every other.
@@ -46,13 +48,16 @@ type API struct {
 	rates      rates
 	views      views
 	origins    origins
+	beside     []func(context.Context) error
+	watchers   atomic.Int64
+	stopping   chan struct{} // closed when Run is told to stop
 }
 
 // New returns an API without operations.
 func New(cfg Config) *API {
 	useProblems()
 	gin.SetMode(gin.ReleaseMode)
-	a := &API{cfg: cfg, engine: gin.New(), rates: newRates()}
+	a := &API{cfg: cfg, engine: gin.New(), rates: newRates(), stopping: make(chan struct{})}
 	a.origins.api = a
 	a.engine.HandleMethodNotAllowed = true
 	_ = a.engine.SetTrustedProxies(nil) // a list that is empty can't be wrong
@@ -89,8 +94,24 @@ func (a *API) Engine() *gin.Engine { return a.engine }
 // Operations are those that were registered, for tests that walk over all.
 func (a *API) Operations() []*Operation { return a.operations }
 
-// Run does now and then what no request does, until ctx ends.
+// Config is what the API was made with, for the ground's other parts.
+func (a *API) Config() Config { return a.cfg }
+
+// Beside makes run a part of Run: work that no request waits for. It returns when its context has ended and it has drained.
+func (a *API) Beside(run func(context.Context) error) { a.beside = append(a.beside, run) }
+
+// Run does what no request does, until ctx ends; then watchers are told to come again. It is called once.
 func (a *API) Run(ctx context.Context) error {
+	g, ctx := errgroup.WithContext(ctx)
+	context.AfterFunc(ctx, func() { close(a.stopping) })
+	for _, run := range append(a.beside, a.keepHouse) {
+		g.Go(func() error { return run(ctx) })
+	}
+	return g.Wait()
+}
+
+// keepHouse removes old answers now and then.
+func (a *API) keepHouse(ctx context.Context) error {
 	for {
 		if err := a.forgetAnswers(ctx); err != nil && ctx.Err() == nil {
 			a.cfg.Log.Warn("removing old answers", "error", err)

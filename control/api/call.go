@@ -31,6 +31,9 @@ type Call struct {
 	role      access.Role // by which it was allowed
 	recorded  bool
 	repeated  bool
+	changing  bool           // ChangeDirectory was called in this transaction
+	later     bool           // outside of a request: entries are kept until Settle
+	entries   []*audit.Entry // that Settle writes
 }
 
 // Account is the account that a path names.
@@ -114,8 +117,13 @@ func (c *Call) Record(ctx context.Context, change Change) error {
 	if account == 0 {
 		account = c.accountID()
 	}
-	return c.api.cfg.Audit.Append(ctx, c.Tx, &audit.Entry{Account: account, Section: c.sectionID(), At: c.Now, Actor: c.actor(), Action: change.Action,
-		Object: change.Object, Changes: changes, Reason: change.Reason, RequestID: c.RequestID, Address: c.Address})
+	e := &audit.Entry{Account: account, Section: c.sectionID(), At: c.Now, Actor: c.actor(), Action: change.Action,
+		Object: change.Object, Changes: changes, Reason: change.Reason, RequestID: c.RequestID, Address: c.Address}
+	if c.later {
+		c.entries = append(c.entries, e)
+		return nil
+	}
+	return c.api.cfg.Audit.Append(ctx, c.Tx, e)
 }
 
 type callKey struct{}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"fmt"
+	"math"
 	"strings"
 
 	"github.com/alchemi/cockpit/metering/directory"
@@ -14,8 +15,11 @@ import (
 // the directory's version and then locks the account, in this order as everybody does, and gives the account that version, so
 // that metering looks. From here to the commit, changes of the directory are one after the other: what is read now holds, and
 // c.Now and the account's limits are as of now. The lock lets rows be inserted that name the account, as an Idempotency-Key
-// that waits for this one has done.
+// that waits for this one has done. Again in the same transaction, it does nothing.
 func (c *Call) ChangeDirectory(ctx context.Context) error {
+	if c.changing {
+		return nil
+	}
 	version, err := directory.Raise(ctx, c.Tx)
 	if err != nil {
 		return err
@@ -26,23 +30,32 @@ func (c *Call) ChangeDirectory(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("lock the account: %w", err)
 	}
-	c.Now = c.api.cfg.Now()
+	c.Now, c.changing = c.api.cfg.Now(), true
 	return c.standing()
 }
 
 // HoldLimit refuses what would be more than the account may have. count counts what is there with it; $1 is the account.
 func (c *Call) HoldLimit(ctx context.Context, limit *int, what, count string) error {
+	room, err := c.Room(ctx, limit, count)
+	if err == nil && room < 0 {
+		err = LimitReached(limit, what)
+	}
+	return err
+}
+
+// Room is how many more the account may have; less than none where it has too many. count is as of HoldLimit.
+func (c *Call) Room(ctx context.Context, limit *int, count string) (int, error) {
 	if limit == nil {
-		return nil
+		return math.MaxInt, nil
 	}
 	var n int
-	if err := c.Tx.QueryRow(ctx, count, c.Account.ID).Scan(&n); err != nil {
-		return err
-	}
-	if n > *limit {
-		return Conflict("limit_reached", fmt.Sprintf("The account may have %d %s, and has them.", *limit, what))
-	}
-	return nil
+	err := c.Tx.QueryRow(ctx, count, c.Account.ID).Scan(&n)
+	return *limit - n, err
+}
+
+// LimitReached is the answer for what would be one more than the account may have.
+func LimitReached(limit *int, what string) *Problem {
+	return Conflict("limit_reached", fmt.Sprintf("The account may have %d %s, and has them.", *limit, what))
 }
 
 const keyMax = 256 // bytes

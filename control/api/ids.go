@@ -29,6 +29,7 @@ var (
 	OrganizationKind = Kind{"org", "organization"}
 	TeamKind         = Kind{"tem", "team"}
 	MembershipKind   = Kind{"mem", "membership"}
+	JobKind          = Kind{"job", "job"}
 )
 
 const idBase = 36

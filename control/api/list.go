@@ -134,6 +134,16 @@ func (q *Query[T]) sql(after *cursor, n int) (string, []any) {
 		q.Select, q.Sort.By, q.ID, q.From, condition(where), q.Sort.By, direction, q.ID, direction, n), args
 }
 
+// Numbers are the IDs of all rows of the list, in their own order: at most n, and one more where there are more.
+func (q *Query[T]) Numbers(ctx context.Context, tx pgx.Tx, n int) ([]int64, error) {
+	rows, err := tx.Query(ctx, fmt.Sprintf("SELECT %s FROM %s%s ORDER BY 1 LIMIT %d", q.ID, q.From, condition(q.Where), n+1), q.Args...)
+	if err != nil {
+		return nil, q.blame(err)
+	}
+	numbers, err := pgx.CollectRows(rows, pgx.RowTo[int64])
+	return numbers, q.blame(err)
+}
+
 func condition(where []string) string {
 	if len(where) == 0 {
 		return ""

@@ -174,6 +174,9 @@ func problemOf(err error) *Problem {
 	return p
 }
 
+// Away says whether an error is one that goes by itself: the database can't be reached, ended the session, or can't write now.
+func Away(err error) bool { return away(err) }
+
 // away says whether the database could not be reached, or ended the session, or can't write now.
 func away(err error) bool {
 	var pg *pgconn.PgError

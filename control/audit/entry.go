@@ -7,6 +7,7 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -66,8 +67,41 @@ type Log struct {
 // NewLog returns a log whose entries are authenticated by key, of 32 bytes.
 func NewLog(key []byte) *Log { return &Log{key: key} }
 
-// Append inserts e in tx. The transaction's role must be allowed to: in an account, the account must be set.
-func (l *Log) Append(ctx context.Context, tx pgx.Tx, e *Entry) error {
+// Append inserts entries in tx, in one statement. The transaction's role must be allowed to: in an account, the account must be
+// set, and be that of all of them.
+func (l *Log) Append(ctx context.Context, tx pgx.Tx, entries ...*Entry) error {
+	numbers, err := l.take(ctx, tx, len(entries))
+	if err != nil {
+		return fmt.Errorf("number an audit entry: %w", err)
+	}
+	var rows written
+	for i, e := range entries {
+		e.ID = numbers[i]
+		if err := rows.add(l.key, e); err != nil {
+			return err
+		}
+	}
+	_, err = tx.Exec(ctx, `WITH queued AS (INSERT INTO audit_unsealed SELECT unnest($1::bigint[])) INSERT INTO audit_entries (id, account_id, section_id, at, actor, action,
+			object_kind, object_id, object_name, changes, reason, request_id, address, mac)
+		OVERRIDING SYSTEM VALUE SELECT e.id, nullif(e.account, 0), nullif(e.section, 0), e.at, e.actor::json, e.action, e.kind, e.object, e.name, e.changes::json, e.reason, e.request, e.address, e.mac
+		FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::timestamptz[], $5::text[], $6::text[], $7::text[], $8::text[], $9::text[], $10::text[], $11::text[], $12::text[],
+			$13::text[], $14::bytea[]) AS e (id, account, section, at, actor, action, kind, object, name, changes, reason, request, address, mac)`,
+		rows.ids, rows.accounts, rows.sections, rows.times, rows.actors, rows.actions, rows.kinds, rows.objects, rows.names, rows.changes, rows.reasons, rows.requests, rows.addresses, rows.macs)
+	if err != nil {
+		return fmt.Errorf("write an audit entry: %w", err)
+	}
+	return nil
+}
+
+// written are entries in columns, as they are inserted.
+type written struct {
+	ids, accounts, sections                                                       []int64
+	times                                                                         []time.Time
+	actors, actions, kinds, objects, names, changes, reasons, requests, addresses []string
+	macs                                                                          [][]byte
+}
+
+func (w *written) add(key []byte, e *Entry) error {
 	actor, err := json.Marshal(e.Actor)
 	if err != nil {
 		return err
@@ -80,35 +114,32 @@ func (l *Log) Append(ctx context.Context, tx pgx.Tx, e *Entry) error {
 		return err
 	}
 	e.At = e.At.UTC().Truncate(time.Microsecond) // as Postgres keeps it
-	if e.ID, err = l.number(ctx, tx); err != nil {
-		return fmt.Errorf("number an audit entry: %w", err)
-	}
-	mac := authenticate(l.key, e, actor, changes)
-	_, err = tx.Exec(ctx, `WITH queued AS (INSERT INTO audit_unsealed VALUES ($1)) INSERT INTO audit_entries (id, account_id, section_id, at, actor, action, object_kind, object_id, object_name, changes, reason, request_id, address, mac)
-		OVERRIDING SYSTEM VALUE VALUES ($1, nullif($2, 0), nullif($3, 0), $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)`,
-		e.ID, e.Account, e.Section, e.At, actor, e.Action, e.Object.Kind, e.Object.ID, e.Object.Name, changes, e.Reason, e.RequestID, e.Address, mac)
-	if err != nil {
-		return fmt.Errorf("write an audit entry: %w", err)
-	}
+	w.ids, w.accounts, w.sections, w.times = append(w.ids, e.ID), append(w.accounts, e.Account), append(w.sections, e.Section), append(w.times, e.At)
+	w.actors, w.actions, w.changes = append(w.actors, string(actor)), append(w.actions, e.Action), append(w.changes, string(changes))
+	w.kinds, w.objects, w.names = append(w.kinds, e.Object.Kind), append(w.objects, e.Object.ID), append(w.names, e.Object.Name)
+	w.reasons, w.requests, w.addresses = append(w.reasons, e.Reason), append(w.requests, e.RequestID), append(w.addresses, e.Address)
+	w.macs = append(w.macs, authenticate(key, e, actor, changes))
 	return nil
 }
 
-// number is the id of an entry, which its MAC is over, and so must be known before. Most cost no round trip.
-func (l *Log) number(ctx context.Context, tx pgx.Tx) (int64, error) {
+// take gives n ids of entries, which their MACs are over, and so must be known before. Most cost no round trip.
+func (l *Log) take(ctx context.Context, tx pgx.Tx, n int) ([]int64, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if len(l.numbers) == 0 {
-		rows, err := tx.Query(ctx, `SELECT nextval(pg_get_serial_sequence('audit_entries', 'id')) FROM generate_series(1, $1)`, numbersMax)
+	if lacking := n - len(l.numbers); lacking > 0 {
+		rows, err := tx.Query(ctx, `SELECT nextval(pg_get_serial_sequence('audit_entries', 'id')) FROM generate_series(1, $1)`, max(lacking, numbersMax))
 		if err != nil {
-			return 0, err
+			return nil, err
 		}
-		if l.numbers, err = pgx.CollectRows(rows, pgx.RowTo[int64]); err != nil {
-			return 0, err
+		more, err := pgx.CollectRows(rows, pgx.RowTo[int64])
+		if err != nil {
+			return nil, err
 		}
+		l.numbers = append(l.numbers, more...)
 	}
-	n := l.numbers[0]
-	l.numbers = l.numbers[1:]
-	return n, nil
+	taken := slices.Clone(l.numbers[:n])
+	l.numbers = l.numbers[n:]
+	return taken, nil
 }
 
 // authenticate is an entry's MAC: HMAC-SHA256 over its canonical form.

@@ -19,6 +19,8 @@ var erasing = []struct{ table, sql string }{
 	{"service_key_sources", `DELETE FROM service_key_sources WHERE key_id IN (SELECT id FROM service_keys WHERE account_id = $1)`},
 	{"service_keys", `DELETE FROM service_keys WHERE account_id = $1`},
 	{"service_key_accounts", `DELETE FROM service_key_accounts WHERE account_id = $1`},
+	{"job_items", `DELETE FROM job_items WHERE job_id IN (SELECT id FROM jobs WHERE account_id = $1)`},
+	{"jobs", `DELETE FROM jobs WHERE account_id = $1`},
 	{"user_identities", `DELETE FROM user_identities WHERE account_id = $1`},
 	{"users", `UPDATE users SET key = 'erased-' || id, name = '', email = NULL, state = 'inactive' WHERE account_id = $1`},
 	{"scopes", `UPDATE scopes SET key = CASE WHEN key IS NOT NULL THEN 'erased-' || id END, name = NULL WHERE account_id = $1`},

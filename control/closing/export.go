@@ -63,7 +63,8 @@ var exported = []struct {
 	{"model_prices", "directory", nil}, {"assignments", "directory", nil}, {"elevations", "directory", nil}, {"service_keys", "directory", []string{"hash", "previous_hash"}},
 	{"service_key_accounts", "directory", nil}, {"budget_plans", "directory", nil}, {"budget_plan_versions", "directory", nil}, {"scope_plans", "directory", nil},
 	{"credits_factors", "ledger", nil}, {"cycles", "ledger", nil}, {"allocations", "ledger", nil}, {"caps", "ledger", nil}, {"overrides", "ledger", nil}, {"rollovers", "ledger", nil},
-	{"balance_pages", "ledger", nil}, {"alerts", "ledger", nil}, {"audit_entries", "audit", nil},
+	{"balance_pages", "ledger", nil}, {"alerts", "ledger", nil}, {"jobs", "directory", nil}, {"job_items", "directory", nil},
+	{"audit_entries", "audit", nil},
 }
 
 // export writes the files beside dir, and gives them their name when all are on disk.

@@ -88,6 +88,24 @@ func New(t testing.TB, o Options) *Server {
 	return s
 }
 
+// Work runs what no request does, jobs above all, until the test ends or what it returns is called.
+func (s *Server) Work() (stop func()) {
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		if err := s.API.Run(ctx); err != nil {
+			s.t.Errorf("the API's Run: %v", err)
+		}
+	}()
+	stop = func() {
+		cancel()
+		<-done
+	}
+	s.t.Cleanup(stop)
+	return stop
+}
+
 // Apply brings the directory to what a file of cockpit apply says.
 func (s *Server) Apply(file string) {
 	s.t.Helper()

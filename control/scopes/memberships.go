@@ -39,37 +39,47 @@ func registerMemberships(a *api.API) {
 		Examples:    []api.Example{{As: asAdmin, Path: made, Make: makes}}}, endMembership)
 }
 
+// MembershipFilter says which memberships: of a list, or of a job.
+type MembershipFilter struct {
+	User         string `query:"user" json:"user,omitempty" maxLength:"300" doc:"only his: the user's id, or key: and his key"`
+	Team         string `query:"team" json:"team,omitempty" maxLength:"300" doc:"only those of this team: its id, or key: and its key"`
+	Organization string `query:"organization" json:"organization,omitempty" maxLength:"300" doc:"only those right below this organization: its id, or key: and its key"`
+	Top          bool   `query:"top" json:"top,omitempty" doc:"only those right below the account"`
+	Primary      bool   `query:"primary" json:"primary,omitempty" doc:"only primary ones"`
+}
+
 type listMembershipsInput struct {
 	api.SectionPath
 	api.Page
-	User         string `query:"user" maxLength:"300" doc:"only his: the user's id, or key: and his key"`
-	Team         string `query:"team" maxLength:"300" doc:"only those of this team: its id, or key: and its key"`
-	Organization string `query:"organization" maxLength:"300" doc:"only those right below this organization: its id, or key: and its key"`
-	Top          bool   `query:"top" doc:"only those right below the account"`
-	Primary      bool   `query:"primary" doc:"only primary ones"`
+	MembershipFilter
 }
 
 func listMemberships(_ context.Context, c *api.Call, in *listMembershipsInput) (*api.Query[Membership], error) {
+	return in.query(c), nil
+}
+
+// query is the list of the memberships that the filter selects.
+func (f *MembershipFilter) query(c *api.Call) *api.Query[Membership] {
 	q := &api.Query[Membership]{Select: membershipColumns, From: membershipTables, ID: "s.id", Sort: api.Sort{By: "s.id", Type: "bigint"}, Scan: scanMembership,
 		Where: []string{membershipOf}, Args: []any{c.Account.ID, c.Section.ID}}
-	if in.User != "" {
-		ref := api.UserKind.Ref(in.User)
+	if f.User != "" {
+		ref := api.UserKind.Ref(f.User)
 		q.Filter("s.user_id = (SELECT x.id FROM users x WHERE x.account_id = ? AND (x.id = ? OR x.key = ?))", c.Account.ID, ref.ID, ref.Key)
 	}
-	for kind, named := range map[api.Kind]string{api.TeamKind: in.Team, api.OrganizationKind: in.Organization} {
+	for kind, named := range map[api.Kind]string{api.TeamKind: f.Team, api.OrganizationKind: f.Organization} {
 		if named != "" {
 			ref := kind.Ref(named)
 			q.Filter("p.parent_id = (SELECT x.id FROM scopes x WHERE x.account_id = ? AND x.section_id = ? AND x.kind = ? AND (x.id = ? OR x.key = ?))",
 				c.Account.ID, c.Section.ID, kind.Name, ref.ID, ref.Key)
 		}
 	}
-	if in.Top {
+	if f.Top {
 		q.Filter("o.kind = 'account'")
 	}
-	if in.Primary {
+	if f.Primary {
 		q.Filter("m.membership_id IS NOT NULL")
 	}
-	return q, nil
+	return q
 }
 
 // Below is what a membership shall be of, as bodies name it.
@@ -210,6 +220,15 @@ func moveMembership(ctx context.Context, c *api.Call, in *moveMembershipInput) (
 	if err != nil {
 		return nil, err
 	}
+	moved, err := m.moveTo(ctx, c, below)
+	if err != nil {
+		return nil, err
+	}
+	return &struct{ Body Membership }{*moved}, nil
+}
+
+// moveTo ends a membership and begins another below a scope at once, the primary one if that was, and puts it on record.
+func (m *Membership) moveTo(ctx context.Context, c *api.Call, below int64) (*Membership, error) {
 	there, err := joined(ctx, c, m.user, below)
 	if err != nil {
 		return nil, err
@@ -233,7 +252,7 @@ func moveMembership(ctx context.Context, c *api.Call, in *moveMembershipInput) (
 	if err != nil {
 		return nil, err
 	}
-	return &struct{ Body Membership }{*moved}, record(ctx, c, "moved", m, moved)
+	return moved, record(ctx, c, "moved", m, moved)
 }
 
 func endMembership(ctx context.Context, c *api.Call, in *changeMembershipInput) (*struct{ Body Membership }, error) {

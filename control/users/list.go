@@ -8,32 +8,46 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
+// Filter says which users: of a list, or of a job.
+type Filter struct {
+	Q            string `query:"q" json:"q,omitempty" maxLength:"200" doc:"only those whose key, name or e-mail has this in it, in any case"`
+	State        string `query:"state" json:"state,omitempty" enum:"active,inactive,erased" doc:"only those in this state"`
+	Section      string `query:"section" json:"section,omitempty" maxLength:"200" doc:"only those who are members in this section: its id, or key: and its key. With without_team: those who are in no team of it"`
+	Team         string `query:"team" json:"team,omitempty" maxLength:"300" doc:"only its members: its id, or with section key: and its key"`
+	Organization string `query:"organization" json:"organization,omitempty" maxLength:"300" doc:"only those in it, and in what is below it: its id, or with section key: and its key"`
+	WithoutTeam  bool   `query:"without_team" json:"without_team,omitempty" doc:"only those who are in no team"`
+}
+
 type listInput struct {
 	api.AccountPath
 	api.Page
-	Q            string `query:"q" maxLength:"200" doc:"only those whose key, name or e-mail has this in it, in any case"`
-	State        string `query:"state" enum:"active,inactive,erased" doc:"only those in this state"`
-	Section      string `query:"section" maxLength:"200" doc:"only those who are members in this section: its id, or key: and its key. With without_team: those who are in no team of it"`
-	Team         string `query:"team" maxLength:"300" doc:"only its members: its id, or with section key: and its key"`
-	Organization string `query:"organization" maxLength:"300" doc:"only those in it, and in what is below it: its id, or with section key: and its key"`
-	WithoutTeam  bool   `query:"without_team" doc:"only those who are in no team"`
-	Sort         string `query:"sort" enum:"key,-key,name,-name" default:"key"`
+	Filter
+	Sort string `query:"sort" enum:"key,-key,name,-name" default:"key"`
 }
 
 func list(ctx context.Context, c *api.Call, in *listInput) (*api.Query[User], error) {
-	q := &api.Query[User]{Select: columns, From: "users u", ID: "u.id", Scan: scan}
-	var err error
-	if q.Sort, err = api.SortBy(in.Sort, map[string]api.Sort{"key": {By: "u.key", Type: "text"}, "name": {By: "u.name", Type: "text"}}); err != nil {
+	sort, err := api.SortBy(in.Sort, map[string]api.Sort{"key": {By: "u.key", Type: "text"}, "name": {By: "u.name", Type: "text"}})
+	if err != nil {
 		return nil, err
 	}
+	q, err := in.query(ctx, c)
+	if err == nil {
+		q.Sort = sort
+	}
+	return q, err
+}
+
+// query is the list of the users that the filter selects, without an order.
+func (f *Filter) query(ctx context.Context, c *api.Call) (*api.Query[User], error) {
+	q := &api.Query[User]{Select: columns, From: "users u", ID: "u.id", Scan: scan}
 	q.Filter("u.account_id = ?", c.Account.ID)
-	if in.State != "" {
-		q.Filter(stateOf+" = ?", in.State)
+	if f.State != "" {
+		q.Filter(stateOf+" = ?", f.State)
 	}
-	if in.Q != "" {
-		q.Filter("u.search LIKE ?", api.Like(in.Q))
+	if f.Q != "" {
+		q.Filter("u.search LIKE ?", api.Like(f.Q))
 	}
-	return q, places(ctx, c, in, q)
+	return q, f.places(ctx, c, q)
 }
 
 // member is somebody's current place. Conditions on m and p follow.
@@ -44,10 +58,10 @@ const member = `SELECT FROM scopes m JOIN scope_parents p ON p.account_id = m.ac
 const inTeam = ` AND EXISTS (SELECT FROM scopes t WHERE t.account_id = p.account_id AND t.id = p.parent_id AND t.kind = 'team')`
 
 // places filters by where users are members.
-func places(ctx context.Context, c *api.Call, in *listInput, q *api.Query[User]) error {
+func (f *Filter) places(ctx context.Context, c *api.Call, q *api.Query[User]) error {
 	var section int64
-	if in.Section != "" {
-		ref := api.SectionKind.Ref(in.Section)
+	if f.Section != "" {
+		ref := api.SectionKind.Ref(f.Section)
 		err := c.Tx.QueryRow(ctx, `SELECT s.id FROM sections s JOIN account_sections x ON x.section_id = s.id AND x.account_id = $1 WHERE s.id = $2 OR s.key = $3`,
 			c.Account.ID, ref.ID, ref.Key).Scan(&section)
 		if errors.Is(err, pgx.ErrNoRows) {
@@ -60,7 +74,7 @@ func places(ctx context.Context, c *api.Call, in *listInput, q *api.Query[User])
 	for _, place := range []struct {
 		kind  api.Kind
 		named string
-	}{{api.TeamKind, in.Team}, {api.OrganizationKind, in.Organization}} {
+	}{{api.TeamKind, f.Team}, {api.OrganizationKind, f.Organization}} {
 		if place.named == "" {
 			continue
 		}
@@ -71,9 +85,9 @@ func places(ctx context.Context, c *api.Call, in *listInput, q *api.Query[User])
 		q.Filter(`EXISTS (`+member+` AND p.parent_id = ANY(?))`, ids)
 	}
 	switch {
-	case in.WithoutTeam && section != 0:
+	case f.WithoutTeam && section != 0:
 		q.Filter(`NOT EXISTS (`+member+inTeam+` AND m.section_id = ?)`, section)
-	case in.WithoutTeam:
+	case f.WithoutTeam:
 		q.Filter(`NOT EXISTS (` + member + inTeam + `)`)
 	case section != 0:
 		q.Filter(`EXISTS (`+member+` AND m.section_id = ?)`, section)

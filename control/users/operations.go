@@ -2,10 +2,15 @@ package users
 
 import (
 	"context"
+	"errors"
+	"maps"
+	"math"
 	"net/http"
+	"slices"
 
 	"github.com/alchemi/cockpit/control/access"
 	"github.com/alchemi/cockpit/control/api"
+	"github.com/jackc/pgx/v5"
 )
 
 const (
@@ -137,15 +142,15 @@ func update(ctx context.Context, c *api.Call, in *updateInput) (*api.Answer[User
 
 // move is a change of state that can be taken back.
 type move struct {
-	verb, summary, description string
-	from, to, action           string
-	examples                   []api.Example
+	verb, summary, many, description string
+	from, to, action                 string
+	examples                         []api.Example
 }
 
 var moves = []move{
-	{"deactivate", "Deactivate a user", "What he still uses is charged, and flagged.", "active", "inactive", "user.deactivated",
+	{"deactivate", "Deactivate a user", "Deactivate users", "What he still uses is charged, and flagged.", "active", "inactive", "user.deactivated",
 		[]api.Example{{As: asAdmin, Path: made + "/deactivate", Make: "createUser"}}},
-	{"reactivate", "Make a user active again", "", "inactive", "active", "user.reactivated",
+	{"reactivate", "Make a user active again", "Make users active again", "", "inactive", "active", "user.reactivated",
 		[]api.Example{{As: asAdmin, Path: made + "/reactivate", Make: "createUser", Status: http.StatusConflict}, {As: asAdmin, Path: ofAcme + "/key:u-6/reactivate"}}},
 }
 
@@ -159,16 +164,56 @@ func (m move) do(ctx context.Context, c *api.Call, in *moveInput) (*api.Answer[U
 	if err != nil {
 		return nil, err
 	}
-	if u.State != m.from {
-		return nil, api.Conflict("user_"+u.State, "The user is "+u.State+" already.")
-	}
-	before := *u
-	u.State = m.to
-	if err := u.save(ctx, c); err != nil {
+	refused, err := m.apply(ctx, c, []*User{u}, "")
+	if err = errors.Join(err, refused[0]); err != nil {
 		return nil, err
 	}
-	if err := holdLimit(ctx, c); err != nil && m.to == "active" {
-		return nil, err
+	return u.answer(), nil
+}
+
+// apply brings users, in a directory that nobody else changes, to m's state, all at once, and puts it on record. refused says,
+// at the place of each, why it can't be; one who is nil is not there.
+func (m move) apply(ctx context.Context, c *api.Call, users []*User, reason string) (refused []error, err error) {
+	refused = make([]error, len(users))
+	room := math.MaxInt
+	if m.to == "active" {
+		if room, err = c.Room(ctx, c.Account.Limits.Users, countActive); err != nil {
+			return refused, err
+		}
 	}
-	return u.answer(), u.record(ctx, c, m.action, "", &before)
+	before, moved := map[int64]User{}, map[int64]*User{}
+	for i, u := range users {
+		switch {
+		case u == nil:
+			refused[i] = api.NotFound(api.UserKind)
+		case u.State == "erased":
+			refused[i] = erasedAlready()
+		case u.State != m.from:
+			refused[i] = api.Conflict("user_"+u.State, "The user is "+u.State+" already.")
+		case len(moved) >= room:
+			refused[i] = api.LimitReached(c.Account.Limits.Users, activeUsers)
+		default:
+			before[u.number], moved[u.number] = *u, u
+		}
+	}
+	if len(moved) == 0 {
+		return refused, nil
+	}
+	rows, err := c.Tx.Query(ctx, `UPDATE users u SET state = $3, revision = revision + 1 WHERE u.account_id = $1 AND u.id = ANY($2) RETURNING `+columns,
+		c.Account.ID, slices.Sorted(maps.Keys(moved)), m.to)
+	if err != nil {
+		return refused, err
+	}
+	saved, err := pgx.CollectRows(rows, scan)
+	if err != nil {
+		return refused, err
+	}
+	for _, u := range saved {
+		was := before[u.number]
+		*moved[u.number] = u
+		if err := u.record(ctx, c, m.action, reason, &was); err != nil {
+			return refused, err
+		}
+	}
+	return refused, nil
 }

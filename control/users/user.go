@@ -77,9 +77,13 @@ func loadForChange(ctx context.Context, c *api.Call, id string) (*User, error) {
 	}
 	u, err := load(ctx, c, api.UserKind.Ref(id))
 	if err == nil && u.State == "erased" {
-		err = api.Conflict("user_erased", "The user is erased: nothing of him can be changed any more.")
+		err = erasedAlready()
 	}
 	return u, err
+}
+
+func erasedAlready() *api.Problem {
+	return api.Conflict("user_erased", "The user is erased: nothing of him can be changed any more.")
 }
 
 // save writes what can change of a user, with a new revision, and fills in what the database says.
@@ -90,9 +94,14 @@ func (u *User) save(ctx context.Context, c *api.Call) error {
 	return err
 }
 
+const (
+	activeUsers = "active users"
+	countActive = `SELECT count(*) FROM users WHERE account_id = $1 AND state = 'active'`
+)
+
 // holdLimit refuses one active user too many.
 func holdLimit(ctx context.Context, c *api.Call) error {
-	return c.HoldLimit(ctx, c.Account.Limits.Users, "active users", `SELECT count(*) FROM users WHERE account_id = $1 AND state = 'active'`)
+	return c.HoldLimit(ctx, c.Account.Limits.Users, activeUsers, countActive)
 }
 
 // text is a name or e-mail as it is kept: what looks the same is the same.
