@@ -27,12 +27,13 @@ type Watched struct {
 	Seconds int `query:"seconds" minimum:"1" maximum:"300" default:"300" doc:"how long at most; then ask again, as an EventSource does by itself"`
 }
 
-func (w Watched) atMost() time.Duration { return time.Duration(w.Seconds) * time.Second }
+// AtMost is how long the caller wants to hear.
+func (w Watched) AtMost() time.Duration { return time.Duration(w.Seconds) * time.Second }
 
 // watched is the input of such an operation.
 type watched[I any] interface {
 	*I
-	atMost() time.Duration
+	AtMost() time.Duration
 }
 
 // Watch registers an operation that tells by server-sent events what an object is, and each time that it has changed, until it
@@ -67,7 +68,7 @@ func Watch[I any, P watched[I], T any](a *API, op Operation, event string, look 
 		}
 		return &huma.StreamResponse{Body: func(h huma.Context) {
 			defer a.watchers.Add(-1)
-			ctx, cancel := context.WithTimeout(ctx, P(in).atMost())
+			ctx, cancel := context.WithTimeout(ctx, P(in).AtMost())
 			defer cancel()
 			w.tell(ctx, h, first, last)
 		}}, nil

@@ -39,5 +39,5 @@
 // of every operation.
 //
 // Map: operation.go (registering), outcome.go (items and what comes of them), job.go (the object and its store), create.go,
-// routes.go, events.go, worker.go (River, liveness, retention), chunk.go (one transaction of work).
+// change.go (cancel, undo), routes.go, worker.go (River, liveness, retention), chunk.go (one transaction of work).
 package jobs

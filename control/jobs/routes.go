@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/alchemi/cockpit/control/access"
 	"github.com/alchemi/cockpit/control/api"
@@ -105,8 +106,41 @@ type (
 		api.SectionPath
 		ItemsInput
 	}
+
+	UndoInput struct {
+		JobPath
+		api.Idempotent
+		Body struct {
+			Reason string `json:"reason,omitempty" maxLength:"1000" doc:"for the audit log"`
+		}
+	}
+	undoPlatform struct{ UndoInput }
+	undoAccount  struct {
+		api.AccountPath
+		UndoInput
+	}
+	undoSection struct {
+		api.SectionPath
+		UndoInput
+	}
+
+	EventsInput struct {
+		JobPath
+		api.Watched
+	}
+	eventsPlatform struct{ EventsInput }
+	eventsAccount  struct {
+		api.AccountPath
+		EventsInput
+	}
+	eventsSection struct {
+		api.SectionPath
+		EventsInput
+	}
 )
 
+func (i *EventsInput) of() *EventsInput { return i }
+func (i *UndoInput) of() *UndoInput     { return i }
 func (i *CreateInput) of() *CreateInput { return i }
 func (i *ListInput) of() *ListInput     { return i }
 func (i *OneInput) of() *OneInput       { return i }
@@ -117,13 +151,17 @@ type answer struct{ Body Job }
 
 // Serve adds the routes, when all operations are registered, and makes their workers a part of the API's Run.
 func (j *Jobs) Serve() {
-	serve[createPlatform, listPlatform, onePlatform, changePlatform, itemsPlatform](j, wheres[access.Platform])
-	serve[createAccount, listAccount, oneAccount, changeAccount, itemsAccount](j, wheres[access.Account])
-	serve[createSection, listSection, oneSection, changeSection, itemsSection](j, wheres[access.Section])
+	p, a, s := wheres[access.Platform], wheres[access.Account], wheres[access.Section]
+	serveMaking[createPlatform, undoPlatform, changePlatform](j, p)
+	serveMaking[createAccount, undoAccount, changeAccount](j, a)
+	serveMaking[createSection, undoSection, changeSection](j, s)
+	serveReading[listPlatform, onePlatform, itemsPlatform, eventsPlatform](j, p)
+	serveReading[listAccount, oneAccount, itemsAccount, eventsAccount](j, a)
+	serveReading[listSection, oneSection, itemsSection, eventsSection](j, s)
 	j.api.Beside(j.Run)
 }
 
-// input is one that has the common part T, page one of a list.
+// input is one that has the common part T, page one of a list, watch one of what is watched.
 type (
 	input[I, T any] interface {
 		*I
@@ -134,31 +172,53 @@ type (
 		of() *T
 		Paging() *api.Page
 	}
+	watch[I, T any] interface {
+		*I
+		of() *T
+		AtMost() time.Duration
+	}
 )
 
-func serve[C, L, O, H, M any, PC input[C, CreateInput], PL page[L, ListInput], PO input[O, OneInput], PH input[H, ChangeInput], PM page[M, ItemsInput]](j *Jobs, w where) {
+func (w where) one() string   { return w.path + "/{job}" }
+func (w where) made() string  { return w.there + "/{id}" }
+func (w where) makes() string { return "create" + w.ids + "Job" }
+
+func serveMaking[C, U, H any, PC input[C, CreateInput], PU input[U, UndoInput], PH input[H, ChangeInput]](j *Jobs, w where) {
 	a := j.api
-	makes, one, made := "create"+w.ids+"Job", w.path+"/{job}", w.there+"/{id}"
-	api.Write(a, api.Operation{Method: http.MethodPost, Path: w.path, ID: makes, Summary: "Make a job: do something to many", Description: j.described(w.level), Tag: tag,
+	api.Write(a, api.Operation{Method: http.MethodPost, Path: w.path, ID: w.makes(), Summary: "Make a job: do something to many", Description: j.described(w.level), Tag: tag,
 		Permission: w.read, Status: http.StatusAccepted, Examples: []api.Example{{As: w.as, Path: w.there, Body: w.example}, {As: w.as, Path: w.there, Body: w.refused, Status: http.StatusUnprocessableEntity}}},
 		func(ctx context.Context, c *api.Call, in *C) (*answer, error) { return j.post(ctx, c, PC(in).of()) })
+	api.Write(a, api.Operation{Method: http.MethodPost, Path: w.one() + "/cancel", ID: "cancel" + w.ids + "Job", Summary: "Stop a job", Tag: tag, Permission: w.read,
+		Description: "Items that were done stay done; those in the middle of being done are undone. It needs the operation's permission.",
+		Examples:    []api.Example{{As: w.as, Path: w.made() + "/cancel", Make: w.makes()}}},
+		func(ctx context.Context, c *api.Call, in *H) (*answer, error) { return j.cancel(ctx, c, PH(in).of()) })
+	api.Write(a, api.Operation{Method: http.MethodPost, Path: w.one() + "/undo", ID: "undo" + w.ids + "Job", Summary: "Undo what a job did", Tag: tag, Permission: w.read, Status: http.StatusAccepted,
+		Description: "Makes a job of exactly the items that it did, the last first. It needs the operation's permission. What has changed since and can't be taken back is an item that failed.",
+		Examples:    []api.Example{{As: w.as, Path: w.made() + "/undo", Make: w.makes(), Body: `{"reason":"a mistake"}`, Status: http.StatusConflict}}},
+		func(ctx context.Context, c *api.Call, in *U) (*answer, error) { return j.undo(ctx, c, PU(in).of()) })
+}
+
+func serveReading[L, O, M, E any, PL page[L, ListInput], PO input[O, OneInput], PM page[M, ItemsInput], PE watch[E, EventsInput]](j *Jobs, w where) {
+	a := j.api
 	api.List[L, PL](a, api.Operation{Path: w.path, ID: "list" + w.ids + "Jobs", Summary: "Jobs, the newest first", Tag: tag, Permission: w.read,
 		Examples: []api.Example{{As: w.as, Path: w.there + "?state=done"}}},
 		func(ctx context.Context, c *api.Call, in *L) (*api.Query[Job], error) {
 			return j.list(ctx, c, PL(in).of())
 		})
-	api.Read(a, api.Operation{Method: http.MethodGet, Path: one, ID: "get" + w.ids + "Job", Summary: "A job, and how far it is", Tag: tag, Permission: w.read,
-		Examples: []api.Example{{As: w.as, Path: made, Make: makes}}},
+	api.Read(a, api.Operation{Method: http.MethodGet, Path: w.one(), ID: "get" + w.ids + "Job", Summary: "A job, and how far it is", Tag: tag, Permission: w.read,
+		Examples: []api.Example{{As: w.as, Path: w.made(), Make: w.makes()}}},
 		func(ctx context.Context, c *api.Call, in *O) (*answer, error) { return j.get(ctx, c, PO(in).of()) })
-	api.List[M, PM](a, api.Operation{Path: one + "/items", ID: "list" + w.ids + "JobItems", Summary: "What came of a job's items", Tag: tag, Permission: w.read,
-		Examples: []api.Example{{As: w.as, Path: made + "/items?state=failed", Make: makes}}},
+	api.List[M, PM](a, api.Operation{Path: w.one() + "/items", ID: "list" + w.ids + "JobItems", Summary: "What came of a job's items", Tag: tag, Permission: w.read,
+		Examples: []api.Example{{As: w.as, Path: w.made() + "/items?state=failed", Make: w.makes()}}},
 		func(ctx context.Context, c *api.Call, in *M) (*api.Query[JobItem], error) {
 			return j.items(ctx, c, PM(in).of())
 		})
-	api.Write(a, api.Operation{Method: http.MethodPost, Path: one + "/cancel", ID: "cancel" + w.ids + "Job", Summary: "Stop a job", Tag: tag, Permission: w.read,
-		Description: "Items that were done stay done; those in the middle of being done are undone. It needs the operation's permission.",
-		Examples:    []api.Example{{As: w.as, Path: made + "/cancel", Make: makes}}},
-		func(ctx context.Context, c *api.Call, in *H) (*answer, error) { return j.cancel(ctx, c, PH(in).of()) })
+	api.Watch[E, PE](a, api.Operation{Path: w.one() + "/events", ID: "watch" + w.ids + "Job", Summary: "Watch a job", Tag: tag, Permission: w.read,
+		Description: "Server-sent events, until the job has ended.", Examples: []api.Example{{As: w.as, Path: w.made() + "/events?seconds=1", Make: w.makes()}}}, "job",
+		func(ctx context.Context, c *api.Call, in *E) (*Job, bool, error) {
+			v, err := j.load(ctx, c, PE(in).of().Job, "")
+			return v, err == nil && v.ended(), err
+		})
 }
 
 // described lists the operations of a place.
@@ -216,28 +276,4 @@ func (j *Jobs) items(ctx context.Context, c *api.Call, in *ItemsInput) (*api.Que
 		q.Filter("i.state = ?", in.State)
 	}
 	return q, nil
-}
-
-func (j *Jobs) cancel(ctx context.Context, c *api.Call, in *ChangeInput) (*answer, error) {
-	before, err := j.load(ctx, c, in.Job, "FOR UPDATE")
-	if err != nil {
-		return nil, err
-	}
-	if op := j.operations[before.Operation]; op != nil {
-		if _, err := c.Author(op.permission); err != nil {
-			return nil, err
-		}
-	}
-	if before.ended() {
-		return nil, api.Conflict("job_ended", "The job is "+before.State+" already.")
-	}
-	if _, err := c.Tx.Exec(ctx, `UPDATE jobs SET state = 'cancelled', ended_at = $2 WHERE id = $1`, before.number, c.Now); err != nil {
-		return nil, err
-	}
-	after, err := j.load(ctx, c, in.Job, "")
-	if err != nil {
-		return nil, err
-	}
-	return &answer{*after}, c.Record(ctx, api.Change{Action: "job.cancelled", Object: after.object(), Before: map[string]string{"state": before.State},
-		After: map[string]any{"state": after.State, "items": after.Items}})
 }

@@ -192,18 +192,21 @@ func (w *workers) living(job int64) (over func()) {
 
 // beat gives signs of life, queues jobs again that give none, and removes old ones, until ctx ends.
 func (w *workers) beat(ctx context.Context) {
-	remove := time.NewTicker(removeEvery)
-	defer remove.Stop()
-	for sleep(ctx, beatEvery) {
-		if err := errors.Join(w.touch(ctx), w.recover(ctx)); err != nil && ctx.Err() == nil {
+	due := time.NewTimer(0)
+	defer due.Stop()
+	for {
+		err := errors.Join(w.touch(ctx), w.recover(ctx))
+		select {
+		case <-due.C:
+			err = errors.Join(err, w.remove(ctx))
+			due.Reset(removeEvery)
+		default:
+		}
+		if err != nil && ctx.Err() == nil {
 			w.log.Warn("looking after jobs", "error", err)
 		}
-		select {
-		case <-remove.C:
-			if err := w.remove(ctx); err != nil && ctx.Err() == nil {
-				w.log.Warn("removing old jobs", "error", err)
-			}
-		default:
+		if !sleep(ctx, beatEvery) {
+			return
 		}
 	}
 }
