@@ -6,6 +6,7 @@ import (
 
 	"github.com/alchemi/cockpit/control/api"
 	"github.com/alchemi/cockpit/control/audit"
+	"github.com/alchemi/cockpit/control/provisioning"
 	"github.com/alchemi/cockpit/metering/directory"
 	"github.com/jackc/pgx/v5"
 )
@@ -80,6 +81,21 @@ func (a *Account) save(ctx context.Context, tx pgx.Tx) error {
 		return conflict(err)
 	}
 	return nil
+}
+
+// inStep asks for the account's organization at the issuer to be as the account is. One that had none has it then.
+func (a *Account) inStep(ctx context.Context, tx pgx.Tx) error {
+	organization, err := provisioning.Organization(ctx, tx, a.number)
+	if err != nil || organization == "" || organization == a.IssuerOrganization {
+		return err
+	}
+	version := a.version
+	now, err := load(ctx, tx, api.Ref{ID: a.number})
+	if err == nil {
+		*a = *now
+		a.version = version
+	}
+	return err
 }
 
 // conflict names what is taken.

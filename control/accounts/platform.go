@@ -114,6 +114,9 @@ func create(ctx context.Context, c *api.Call, in *createInput) (*api.Answer[Acco
 	if err != nil {
 		return nil, conflict(err)
 	}
+	if err := a.inStep(ctx, c.Tx); err != nil {
+		return nil, err
+	}
 	return a.answer(), c.Record(ctx, api.Change{Account: a.number, Action: "account.created", Object: a.object(), After: a})
 }
 
@@ -176,6 +179,11 @@ func change(ctx context.Context, c *api.Call, a *Account, match api.IfMatch, bod
 	if err := a.save(ctx, c.Tx); err != nil {
 		return nil, err
 	}
+	if a.Name != before.Name || a.IssuerOrganization != before.IssuerOrganization {
+		if err := a.inStep(ctx, c.Tx); err != nil {
+			return nil, err
+		}
+	}
 	return a.answer(), c.Record(ctx, api.Change{Account: a.number, Action: "account.updated", Object: a.object(), Before: before, After: a})
 }
 
@@ -229,6 +237,9 @@ func (m move) move(ctx context.Context, c *api.Call, a *Account, reason string) 
 	a.State = m.to
 	m.apply(c, a, reason)
 	if err := a.save(ctx, c.Tx); err != nil {
+		return err
+	}
+	if err := a.inStep(ctx, c.Tx); err != nil {
 		return err
 	}
 	return c.Record(ctx, api.Change{Account: a.number, Action: m.action, Object: a.object(), Before: before, After: a, Reason: reason})

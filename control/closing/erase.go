@@ -14,6 +14,8 @@ import (
 // statement: the rows stay, they are ids, times and amounts.
 var erasing = []struct{ table, sql string }{
 	{"assignments", `DELETE FROM assignments WHERE account_id = $1`},
+	{"issuer_grants", `DELETE FROM issuer_grants WHERE account_id = $1`},
+	{"issuer_organizations", `DELETE FROM issuer_organizations WHERE account_id = $1`},
 	{"elevations", `DELETE FROM elevations WHERE account_id = $1`},
 	{"idempotency_keys", `DELETE FROM idempotency_keys WHERE account_id = $1`},
 	{"service_key_sources", `DELETE FROM service_key_sources WHERE key_id IN (SELECT id FROM service_keys WHERE account_id = $1)`},
@@ -44,19 +46,29 @@ var erasing = []struct{ table, sql string }{
 	{"accounts", `UPDATE accounts SET state = 'erased', name = '', issuer_organization = NULL, suspended_reason = NULL, limits = '{}', revision = revision + 1 WHERE account_id = $1`},
 }
 
-// people takes name and e-mail of those who have a role in the account and in no other. Other accounts' roles are not for
-// the role that erases to see.
+// people takes name and e-mail of those who have a role in the account and in no other, and of those who were invited into it
+// and into no other. Other accounts' roles are not for the role that erases to see.
 func (j *Job) people(ctx context.Context, tx pgx.Tx, account int64) error {
-	rows, err := j.Platform.Query(ctx, `SELECT person_id FROM assignments WHERE account_id = $1 EXCEPT SELECT person_id FROM assignments WHERE account_id <> $1`, account)
-	if err != nil {
-		return err
+	for _, of := range []struct{ only, erase string }{
+		{`SELECT user_id FROM issuer_grants WHERE account_id = $1 EXCEPT SELECT user_id FROM issuer_grants WHERE account_id <> $1`,
+			`UPDATE issuer_users SET key = '', email = '', given_name = '', family_name = '', done = asked, state = 'synced', reason = '' WHERE id = ANY($1)`},
+		{`(SELECT person_id FROM assignments WHERE account_id = $1 UNION SELECT person_id FROM issuer_grants JOIN issuer_users u ON u.id = user_id WHERE account_id = $1 AND person_id IS NOT NULL)
+			EXCEPT (SELECT person_id FROM assignments WHERE account_id <> $1 UNION SELECT person_id FROM issuer_grants JOIN issuer_users u ON u.id = user_id WHERE account_id <> $1)`,
+			`UPDATE people SET name = '', email = '' WHERE id = ANY($1)`},
+	} {
+		rows, err := j.Platform.Query(ctx, of.only, account)
+		if err != nil {
+			return err
+		}
+		ids, err := pgx.CollectRows(rows, pgx.RowTo[int64])
+		if err != nil {
+			return err
+		}
+		if _, err := tx.Exec(ctx, of.erase, ids); err != nil {
+			return err
+		}
 	}
-	ids, err := pgx.CollectRows(rows, pgx.RowTo[int64])
-	if err != nil {
-		return err
-	}
-	_, err = tx.Exec(ctx, `UPDATE people SET name = '', email = '' WHERE id = ANY($1)`, ids)
-	return err
+	return nil
 }
 
 // erase takes what is of anybody out of the account, in one transaction. again: it changed since that export, and was not

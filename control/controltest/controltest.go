@@ -242,7 +242,7 @@ func (a *callers) Authenticate(r *http.Request) (*access.Principal, error) {
 	pool := a.s.Stores.Platform
 	g := access.Grant{Role: access.Role(role)}
 	var state string
-	err := pool.QueryRow(r.Context(), `WITH p AS (INSERT INTO people (issuer, subject, name) VALUES ('test', $1, $1) ON CONFLICT (issuer, subject) DO UPDATE SET last_seen_at = now() RETURNING id, state)
+	err := pool.QueryRow(r.Context(), `WITH p AS (INSERT INTO people (issuer, subject, name) VALUES ('test', $1, $1) ON CONFLICT (issuer, subject) DO UPDATE SET last_seen_at = now(), seen = true RETURNING id, state)
 		SELECT p.id, p.state, coalesce((SELECT account_id FROM accounts WHERE key = $2), 0), coalesce((SELECT id FROM sections WHERE key = $3), 0) FROM p`, as, key, section).
 		Scan(&p.ID, &state, &g.Account, &g.Section)
 	if err != nil {

@@ -1,7 +1,7 @@
 // Package people is who has which role where: assignments, which an account's admins give, and people, whom super admins
 // see and shut out.
 //
-// A person is whoever signed in once. Which accounts somebody is admin of, the issuer says; an assignment narrows that, or
+// A person is whoever signed in once, or was invited through the issuer (control/provisioning). Which accounts somebody is admin of, the issuer says; an assignment narrows that, or
 // makes a viewer or a section admin (control/access, Effective). Invariants:
 //
 //   - An account always keeps an admin. Nobody assigns to or takes from himself, and whoever was narrowed while his request
@@ -14,5 +14,5 @@
 // An inactive person is refused with the next request: whoever authenticates looks at the state each time. His assignments
 // stay, for when he is active again.
 //
-// Failures: own_assignment, narrowed, person_ambiguous, own_person, and those of every operation.
+// Failures: own_assignment, narrowed, person_ambiguous, own_person, shut_at_issuer, and those of every operation.
 package people

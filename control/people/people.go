@@ -2,6 +2,7 @@ package people
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"slices"
 	"time"
@@ -9,24 +10,25 @@ import (
 	"github.com/alchemi/cockpit/control/access"
 	"github.com/alchemi/cockpit/control/api"
 	"github.com/alchemi/cockpit/control/audit"
+	"github.com/alchemi/cockpit/control/provisioning"
 	"github.com/jackc/pgx/v5"
 )
 
-// Person is who signed in once.
+// Person is who signed in once, or was invited.
 type Person struct {
-	ID         string    `json:"id" example:"per_1"`
-	Issuer     string    `json:"issuer" example:"https://id.example.com"`
-	Subject    string    `json:"subject" example:"281744" doc:"the issuer's name for the person"`
-	Name       string    `json:"name" example:"Grace Hopper"`
-	Email      string    `json:"email" example:"grace@acme.example"`
-	State      string    `json:"state" enum:"active,inactive"`
-	CreatedAt  time.Time `json:"created_at" doc:"when the person first signed in"`
-	LastSeenAt time.Time `json:"last_seen_at"`
+	ID         string     `json:"id" example:"per_1"`
+	Issuer     string     `json:"issuer" example:"https://id.example.com"`
+	Subject    string     `json:"subject" example:"281744" doc:"the issuer's name for the person"`
+	Name       string     `json:"name" example:"Grace Hopper"`
+	Email      string     `json:"email" example:"grace@acme.example"`
+	State      string     `json:"state" enum:"active,inactive"`
+	CreatedAt  time.Time  `json:"created_at" doc:"when the person first signed in, or was invited"`
+	LastSeenAt *time.Time `json:"last_seen_at,omitempty" doc:"absent: was invited, and has not signed in"`
 
 	number int64
 }
 
-const personColumns = `p.id, p.issuer, p.subject, p.name, p.email, p.state, p.created_at, p.last_seen_at`
+const personColumns = `p.id, p.issuer, p.subject, p.name, p.email, p.state, p.created_at, CASE WHEN p.seen THEN p.last_seen_at END`
 
 func scanPerson(row pgx.CollectableRow) (p Person, err error) {
 	err = row.Scan(&p.number, &p.Issuer, &p.Subject, &p.Name, &p.Email, &p.State, &p.CreatedAt, &p.LastSeenAt)
@@ -45,7 +47,7 @@ const platform = "/v1/platform/people"
 func Register(a *api.API) {
 	registerAssignments(a)
 	const tag = "People"
-	api.List(a, api.Operation{Path: platform, ID: "listPeople", Summary: "Everybody who has signed in", Tag: tag, Permission: access.PlatformRead,
+	api.List(a, api.Operation{Path: platform, ID: "listPeople", Summary: "Everybody who has signed in, or was invited", Tag: tag, Permission: access.PlatformRead,
 		Examples: []api.Example{{As: asSuper, Path: platform + "?q=grace&sort=name"}}}, listPeople)
 	api.Read(a, api.Operation{Method: http.MethodGet, Path: platform + "/{person}", ID: "getPerson", Summary: "A person", Tag: tag, Permission: access.PlatformRead,
 		Examples: []api.Example{{As: asSuper, Path: platform + "/per_1"}}}, getPerson)
@@ -127,6 +129,12 @@ func (m move) do(ctx context.Context, c *api.Call, in *personMoveInput) (*struct
 		return nil, err
 	}
 	if _, err := c.Tx.Exec(ctx, `UPDATE people SET state = $2 WHERE id = $1`, before.number, m.state); err != nil {
+		return nil, err
+	}
+	switch err := provisioning.SetPerson(ctx, c.Tx, before.number, m.state == "active"); {
+	case errors.Is(err, provisioning.ErrShutThere):
+		return nil, api.Conflict("shut_at_issuer", "The person was deactivated or locked at the issuer: let him in there first.")
+	case err != nil:
 		return nil, err
 	}
 	after := before

@@ -12,7 +12,7 @@ import (
 
 // gathered is what holds now of a person p whom the issuer vouches for with roles (jsonb, role to organizations).
 func gathered(roles string) string {
-	return `coalesce(p.id, 0), coalesce(p.name, ''), coalesce(p.email, ''), coalesce(p.state, 'active'), coalesce(p.last_seen_at < now() - interval '1 minute', true),
+	return `coalesce(p.id, 0), coalesce(p.name, ''), coalesce(p.email, ''), coalesce(p.state, 'active'), coalesce(NOT p.seen OR p.last_seen_at < now() - interval '1 minute', true),
 		(SELECT coalesce(jsonb_agg(jsonb_build_object('Role', a.role, 'Account', a.account_id, 'Section', coalesce(a.section_id, 0)) ORDER BY a.account_id, a.id), '[]')
 			FROM assignments a WHERE a.person_id = p.id),
 		(SELECT coalesce(jsonb_agg(jsonb_build_object('Account', e.account_id, 'Until', e.until, 'Reason', e.reason) ORDER BY e.id), '[]')
@@ -100,7 +100,7 @@ func (s *Service) recognize(ctx context.Context, c *claims) (*access.Principal, 
 // seen writes down that a person is there, and what the issuer calls it now, if it says so.
 func (s *Service) seen(ctx context.Context, p *person, name, email string) error {
 	err := s.pool.QueryRow(ctx, `INSERT INTO people (issuer, subject, name, email) VALUES ($1, $2, $3, $4)
-		ON CONFLICT (issuer, subject) DO UPDATE SET last_seen_at = now(), name = coalesce(nullif(excluded.name, ''), people.name),
+		ON CONFLICT (issuer, subject) DO UPDATE SET last_seen_at = now(), seen = true, name = coalesce(nullif(excluded.name, ''), people.name),
 			email = coalesce(nullif(excluded.email, ''), people.email)
 		RETURNING id, name, email, state`, p.issuer, p.subject, clean(name), clean(email)).Scan(&p.id, &p.name, &p.email, &p.state)
 	if err != nil {

@@ -59,7 +59,7 @@ func (s *Service) lookSession(ctx context.Context, hash [32]byte) (who *access.P
 		return nil, false, refused(reasonPersonOff)
 	}
 	if unseen {
-		_, err = s.pool.Exec(ctx, `WITH p AS (UPDATE people SET last_seen_at = now() WHERE id = $2) UPDATE sessions SET seen_at = now() WHERE id = $1`, session, p.id)
+		_, err = s.pool.Exec(ctx, `WITH p AS (UPDATE people SET last_seen_at = now(), seen = true WHERE id = $2) UPDATE sessions SET seen_at = now() WHERE id = $1`, session, p.id)
 		if err != nil {
 			return nil, false, databaseAway(fmt.Errorf("write down the caller: %w", err))
 		}
