@@ -30,6 +30,7 @@ var (
 	TeamKind         = Kind{"tem", "team"}
 	MembershipKind   = Kind{"mem", "membership"}
 	JobKind          = Kind{"job", "job"}
+	ProvisioningKind = Kind{"prv", "provisioning"}
 )
 
 const idBase = 36

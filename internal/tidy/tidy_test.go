@@ -200,7 +200,7 @@ func checkMatrix(t *testing.T, f *file, own string) {
 }
 
 // forTests are packages that only tests import, and that may import what tests may.
-var forTests = []string{"metering/journal/journaltest", "control/controltest"}
+var forTests = []string{"metering/journal/journaltest", "control/controltest", "control/provisioning/zitadeltest"}
 
 // ground are the packages of control that the nouns stand on, and that know no noun.
 var ground = []string{"access", "api", "audit", "jobs", "provisioning", "secrets", "sheet", "signin"}

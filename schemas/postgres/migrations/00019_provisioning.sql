@@ -41,8 +41,8 @@ CREATE INDEX issuer_organizations_due ON issuer_organizations (next_at) WHERE as
 -- own choosing until somebody with this e-mail is found there. own: made by us. home: the account that he was first wanted
 -- by, in whose organization he is made. there: his state at the issuer as it is known; empty: he is not there yet.
 -- shut_here: by the platform, until it lets him in. shut_there: deactivated, locked or removed there by somebody else, until
--- they let him in. mails_*: invitations by mail that were asked for and sent. sequence: of the last event of his that was
--- applied. Whether he is to be active, or to be there at all, follows from his grants.
+-- they let him in. mails_*: invitations by mail that were asked for and sent. claimed: an e-mail that he has not verified yet.
+-- sequence, named: of the last events that were applied, about his state and about his name and e-mail. Whether he is to be active, or to be there at all, follows from his grants.
 CREATE TABLE issuer_users (
   id           bigint PRIMARY KEY DEFAULT nextval('provisioning_ids'),
   key          text NOT NULL,
@@ -58,7 +58,9 @@ CREATE TABLE issuer_users (
   shut_there   boolean NOT NULL DEFAULT false,
   mails_asked  integer NOT NULL DEFAULT 0,
   mails_sent   integer NOT NULL DEFAULT 0,
+  claimed      text NOT NULL DEFAULT '',
   sequence     bigint NOT NULL DEFAULT 0,
+  named        bigint NOT NULL DEFAULT 0,
   asked        bigint NOT NULL DEFAULT 1,
   done         bigint NOT NULL DEFAULT 0,
   state        text NOT NULL DEFAULT 'pending' CHECK (state IN ('pending', 'synced', 'failed')),
@@ -73,7 +75,8 @@ CREATE INDEX issuer_users_due ON issuer_users (next_at) WHERE asked <> done;
 CREATE INDEX issuer_users_home ON issuer_users (home);
 
 -- Somebody's roles in an account's organization there. roles, active: wanted; none: the authorization is deleted. grant_id:
--- the authorization's id; empty: it is not there. shut_there: deactivated there by somebody else.
+-- the authorization's id; empty: it is not there, as far as is known: one that was asked for at tried_at and not answered may
+-- be. roles_there, active_there: as they were written or seen last. shut_there: deactivated there by somebody else.
 CREATE TABLE issuer_grants (
   account_id   bigint NOT NULL REFERENCES accounts,
   user_id      bigint NOT NULL REFERENCES issuer_users,
@@ -81,6 +84,9 @@ CREATE TABLE issuer_grants (
   roles        text[] NOT NULL,
   active       boolean NOT NULL DEFAULT true,
   grant_id     text NOT NULL DEFAULT '',
+  roles_there  text[] NOT NULL DEFAULT '{}',
+  active_there boolean NOT NULL DEFAULT true,
+  tried_at     timestamptz NOT NULL DEFAULT '-infinity',
   shut_there   boolean NOT NULL DEFAULT false,
   sequence     bigint NOT NULL DEFAULT 0,
   listed_at    timestamptz NOT NULL DEFAULT '-infinity',
