@@ -15,6 +15,7 @@ import (
 	"github.com/alchemi/cockpit/control/sections"
 	"github.com/alchemi/cockpit/control/sessions"
 	"github.com/alchemi/cockpit/control/summaries"
+	"github.com/alchemi/cockpit/control/unattributed"
 	"github.com/alchemi/cockpit/control/users"
 )
 
@@ -34,6 +35,7 @@ func New(cfg api.Config) *api.API {
 	summaries.Register(a)
 	users.Register(a)
 	scopes.Register(a)
+	unattributed.Register(a)
 	j := jobs.New(a)
 	accounts.RegisterJobs(j)
 	users.RegisterJobs(j)

@@ -70,7 +70,7 @@ func pairs(header map[string]string) (flat []string) {
 // Every example that the document shows does what it says.
 func TestExamples(t *testing.T) {
 	t.Parallel()
-	s := controltest.New(t, controltest.Options{})
+	s := controltest.New(t, controltest.Options{ClickHouse: testkit.ClickHouse(t)})
 	for _, op := range s.API.Operations() {
 		for i, e := range op.Examples {
 			path := e.Path

@@ -9,6 +9,7 @@ import (
 	"github.com/alchemi/cockpit/control"
 	"github.com/alchemi/cockpit/control/api"
 	"github.com/alchemi/cockpit/control/secrets"
+	"github.com/alchemi/cockpit/schemas/clickhouse"
 	"github.com/alchemi/cockpit/schemas/postgres"
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
@@ -29,11 +30,16 @@ func (p *program) startAPI(ctx context.Context, g *errgroup.Group, server *serve
 	if err := p.startAudit(ctx, g, own); err != nil {
 		return nil, err
 	}
+	if p.cfg.ClickHouseURL != "" {
+		if p.reads, err = clickhouse.Dial(p.cfg.ClickHouseURL); err != nil {
+			return nil, err
+		}
+	}
 	people, err := p.startSignin(ctx, g, server, own)
 	if err != nil {
 		return nil, err
 	}
-	a := control.New(api.Config{Stores: p.stores, Authenticator: people, Audit: auditLog(own), Cipher: own, Log: p.log,
+	a := control.New(api.Config{Stores: p.stores, Authenticator: people, Audit: auditLog(own), Cipher: own, ClickHouse: p.reads, Log: p.log,
 		Now: time.Now, Version: apiVersion, RequestsPerSecond: p.cfg.Requests, Origins: p.cfg.Origins, Observe: p.observe})
 	g.Go(func() error { return a.Run(ctx) })
 	if err := p.startJobs(ctx, g, own); err != nil {

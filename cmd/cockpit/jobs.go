@@ -7,15 +7,20 @@ import (
 	"github.com/alchemi/cockpit/control/closing"
 	"github.com/alchemi/cockpit/control/secrets"
 	"github.com/alchemi/cockpit/control/summaries"
+	"github.com/alchemi/cockpit/control/unattributed"
 	"github.com/alchemi/cockpit/rollups"
 	"github.com/alchemi/cockpit/schemas/postgres"
 	"golang.org/x/sync/errgroup"
 )
 
-// startJobs sums up accounts, and ends those whose time has come. Ending needs ClickHouse: what is there is somebody's, too.
+// startJobs sums up accounts, corrects what was attributed, and ends those whose time has come. Ending needs ClickHouse: what is there is somebody's, too.
 func (p *program) startJobs(ctx context.Context, g *errgroup.Group, own *secrets.Keys) error {
 	summed := summaries.NewJob(p.stores.Platform, p.log, time.Now)
 	g.Go(func() error { return summed.Run(ctx) })
+	if p.reads != nil {
+		attributed := unattributed.NewJob(unattributed.Config{Pool: p.pool, ClickHouse: p.reads, Audit: auditLog(own), Log: p.log, Now: time.Now})
+		g.Go(func() error { return attributed.Run(ctx) })
+	}
 	if p.cfg.ExportDir == "" {
 		return nil
 	}

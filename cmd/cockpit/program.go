@@ -54,7 +54,8 @@ type program struct {
 	stats    worker.Stats
 	collect  *collector.Collector
 	dispatch *alerts.Dispatcher
-	ch       driver.Conn
+	ch       driver.Conn   // of rollups, which wait for it
+	reads    driver.Conn   // of the API, which goes on without
 	erasure  *pgxpool.Pool // nil: accounts are not erased here
 	rollup   *rollups.Writer
 	durable  bool                   // the stores are somebody's to keep: say where they would lose what they acknowledged
@@ -205,8 +206,10 @@ func (p *program) until(ctx context.Context, store string, f func() error) error
 }
 
 func (p *program) close() {
-	if p.ch != nil {
-		_ = p.ch.Close()
+	for _, conn := range []driver.Conn{p.ch, p.reads} {
+		if conn != nil {
+			_ = conn.Close()
+		}
 	}
 	for _, pool := range []*pgxpool.Pool{p.stores.App, p.stores.Platform, p.erasure} {
 		if pool != nil {

@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 	"github.com/alchemi/cockpit/control/access"
 	"github.com/alchemi/cockpit/control/audit"
 	"github.com/danielgtaylor/huma/v2"
@@ -30,6 +31,7 @@ type Config struct {
 	Authenticator     Authenticator
 	Audit             *audit.Log
 	Cipher            Cipher
+	ClickHouse        driver.Conn // nil: this process reaches none
 	Log               *slog.Logger
 	Now               func() time.Time
 	Version           string

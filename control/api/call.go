@@ -84,8 +84,8 @@ func (c *Call) caller() string {
 	return name
 }
 
-// actor is the caller as the audit log has it.
-func (c *Call) actor() audit.Actor {
+// Actor is the caller as the audit log has it.
+func (c *Call) Actor() audit.Actor {
 	a := audit.Actor{Kind: string(c.Principal.Kind), ID: PersonKind.ID(c.Principal.ID), Name: c.Principal.Name, Role: string(c.role)}
 	if c.Principal.Kind == access.Service {
 		a.ID = KeyKind.ID(c.Principal.ID)
@@ -117,7 +117,7 @@ func (c *Call) Record(ctx context.Context, change Change) error {
 	if account == 0 {
 		account = c.accountID()
 	}
-	e := &audit.Entry{Account: account, Section: c.sectionID(), At: c.Now, Actor: c.actor(), Action: change.Action,
+	e := &audit.Entry{Account: account, Section: c.sectionID(), At: c.Now, Actor: c.Actor(), Action: change.Action,
 		Object: change.Object, Changes: changes, Reason: change.Reason, RequestID: c.RequestID, Address: c.Address}
 	if c.later {
 		c.entries = append(c.entries, e)
@@ -264,7 +264,7 @@ func (a *API) recordView(ctx context.Context, c *Call) error {
 		return nil
 	}
 	err := a.cfg.Stores.InTx(ctx, c.Account.ID, pgx.ReadWrite, func(tx pgx.Tx) error {
-		return a.cfg.Audit.Append(ctx, tx, &audit.Entry{Account: c.Account.ID, At: c.Now, Actor: c.actor(), Action: "account.viewed",
+		return a.cfg.Audit.Append(ctx, tx, &audit.Entry{Account: c.Account.ID, At: c.Now, Actor: c.Actor(), Action: "account.viewed",
 			Object: audit.Object{Kind: AccountKind.Name, ID: AccountKind.ID(c.Account.ID), Name: c.Account.Key}, RequestID: c.RequestID, Address: c.Address})
 	})
 	if err != nil {

@@ -3,11 +3,13 @@ package api
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"math"
 	"strings"
 
 	"github.com/alchemi/cockpit/metering/directory"
+	"github.com/jackc/pgx/v5"
 	"golang.org/x/text/unicode/norm"
 )
 
@@ -56,6 +58,20 @@ func (c *Call) Room(ctx context.Context, limit *int, count string) (int, error) 
 // LimitReached is the answer for what would be one more than the account may have.
 func LimitReached(limit *int, what string) *Problem {
 	return Conflict("limit_reached", fmt.Sprintf("The account may have %d %s, and has them.", *limit, what))
+}
+
+// FindSection is the account's section that a field names; 0 where it names none.
+func (c *Call) FindSection(ctx context.Context, field, named string) (id int64, err error) {
+	if named == "" {
+		return 0, nil
+	}
+	ref := SectionKind.Ref(named)
+	err = c.Tx.QueryRow(ctx, `SELECT s.id FROM sections s JOIN account_sections x ON x.section_id = s.id AND x.account_id = $1 WHERE s.id = $2 OR s.key = $3`,
+		c.Account.ID, ref.ID, ref.Key).Scan(&id)
+	if errors.Is(err, pgx.ErrNoRows) {
+		err = Invalid(field, "the account has no such section")
+	}
+	return id, err
 }
 
 const keyMax = 256 // bytes

@@ -31,6 +31,7 @@ var (
 	MembershipKind   = Kind{"mem", "membership"}
 	JobKind          = Kind{"job", "job"}
 	ProvisioningKind = Kind{"prv", "provisioning"}
+	AttributionKind  = Kind{"atr", "attribution"}
 )
 
 const idBase = 36

@@ -17,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 	"github.com/alchemi/cockpit/control"
 	"github.com/alchemi/cockpit/control/access"
 	"github.com/alchemi/cockpit/control/api"
@@ -25,6 +26,7 @@ import (
 	"github.com/alchemi/cockpit/control/secrets"
 	"github.com/alchemi/cockpit/deploy"
 	"github.com/alchemi/cockpit/internal/testkit"
+	"github.com/alchemi/cockpit/schemas/clickhouse"
 	"github.com/alchemi/cockpit/schemas/postgres"
 	"github.com/jackc/pgx/v5/pgxpool"
 )
@@ -38,6 +40,9 @@ type Server struct {
 	API      *api.API
 	Logs     *bytes.Buffer // what it logged; read it when it is done
 	Now      func() time.Time
+	Audit    *audit.Log
+
+	ClickHouse driver.Conn // nil: none
 
 	t     testing.TB
 	clock *clock
@@ -53,6 +58,7 @@ type Options struct {
 	RequestsPerSecond int
 	Origins           []string
 	Database          string // a URL, instead of a database of its own
+	ClickHouse        string // a URL, migrated: usage can be read
 }
 
 // New starts one, with the demo applied.
@@ -80,7 +86,11 @@ func New(t testing.TB, o Options) *Server {
 	if _, err := owner.Exec(t.Context(), `INSERT INTO people (issuer, subject, name, email) VALUES ('test', 'grace', 'Grace Hopper', 'grace@acme.example')`); err != nil {
 		t.Fatal(err)
 	}
-	s.API = control.New(api.Config{Stores: s.Stores, Authenticator: &callers{s}, Audit: audit.NewLog(bytes.Repeat([]byte{7}, 32)), Cipher: keys(t),
+	s.Audit = audit.NewLog(bytes.Repeat([]byte{7}, 32))
+	if o.ClickHouse != "" {
+		s.openClickHouse(o.ClickHouse)
+	}
+	s.API = control.New(api.Config{Stores: s.Stores, Authenticator: &callers{s}, Audit: s.Audit, Cipher: keys(t), ClickHouse: s.ClickHouse,
 		Log: slog.New(slog.NewTextHandler(&locked{w: s.Logs}, nil)), Now: s.Now, Version: "test", RequestsPerSecond: o.RequestsPerSecond, Origins: o.Origins})
 	server := httptest.NewServer(s.API.Handler())
 	t.Cleanup(server.Close)
@@ -104,6 +114,15 @@ func (s *Server) Work() (stop func()) {
 	}
 	s.t.Cleanup(stop)
 	return stop
+}
+
+func (s *Server) openClickHouse(url string) {
+	s.t.Helper()
+	var err error
+	if s.ClickHouse, err = clickhouse.Dial(url); err != nil {
+		s.t.Fatal(err)
+	}
+	s.t.Cleanup(func() { s.ClickHouse.Close() })
 }
 
 // Apply brings the directory to what a file of cockpit apply says.

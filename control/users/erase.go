@@ -28,6 +28,8 @@ type eraseInput struct {
 // erasing takes away who a user, $2 of account $1, is, as of $3. His places and amounts stay as they were until now.
 var erasing = []string{
 	`DELETE FROM user_identities WHERE account_id = $1 AND user_id = $2 AND $3::timestamptz IS NOT NULL`,
+	`UPDATE attributions SET key = '', reason = '', below = NULL, state = CASE WHEN state IN ('waiting', 'running') THEN 'failed' ELSE state END,
+		finished_at = coalesce(finished_at, $3) WHERE account_id = $1 AND user_id = $2`,
 	`UPDATE alerts SET data = data #- '{scope,key}' #- '{scope,name}' WHERE account_id = $1 AND $3::timestamptz IS NOT NULL
 		AND scope_id IN (SELECT id FROM scopes WHERE account_id = $1 AND user_id = $2)`,
 	`UPDATE scope_parents SET valid_to = greatest($3, valid_from + interval '1 microsecond') WHERE account_id = $1 AND valid_to = 'infinity'

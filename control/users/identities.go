@@ -7,6 +7,7 @@ import (
 
 	"github.com/alchemi/cockpit/control/access"
 	"github.com/alchemi/cockpit/control/api"
+	"github.com/alchemi/cockpit/control/naming"
 	"github.com/jackc/pgx/v5"
 )
 
@@ -90,20 +91,9 @@ func addIdentity(ctx context.Context, c *api.Call, in *addIdentityInput) (*struc
 	if err != nil {
 		return nil, err
 	}
-	var owner int64
-	var i Identity
-	// What ended in this very microsecond begins again behind it.
-	err = c.Tx.QueryRow(ctx, `WITH made AS (INSERT INTO user_identities (account_id, user_id, source, value, valid_from)
-			SELECT $1, $2, $3, $4, greatest($5, (SELECT max(valid_from) + interval '1 microsecond' FROM user_identities WHERE account_id = $1 AND source = $3 AND value = $4))
-			ON CONFLICT (account_id, source, value) WHERE valid_to = 'infinity' DO NOTHING RETURNING *)
-		SELECT i.user_id, `+identityColumns+` FROM made i UNION ALL
-		SELECT i.user_id, `+identityColumns+` FROM user_identities i WHERE i.account_id = $1 AND i.source = $3 AND i.value = $4 AND i.valid_to = 'infinity'`,
-		c.Account.ID, u.number, in.Body.Source, in.Body.Value, c.Now).Scan(&owner, &i.number, &i.Source, &i.Value, &i.From, &i.To)
-	if err != nil {
+	i := Identity{Source: in.Body.Source, Value: in.Body.Value}
+	if i.number, i.From, err = naming.AddIdentity(ctx, c, u.number, i.Source, i.Value); err != nil {
 		return nil, err
-	}
-	if owner != u.number {
-		return nil, api.Conflict("identity_taken", "Another user has this identity; end it there first.")
 	}
 	i.ID = api.IdentityKind.ID(i.number)
 	return &struct{ Body Identity }{i}, i.record(ctx, c, "user.identity_added", u)

@@ -2,7 +2,6 @@ package users
 
 import (
 	"context"
-	"errors"
 
 	"github.com/alchemi/cockpit/control/api"
 	"github.com/jackc/pgx/v5"
@@ -59,17 +58,9 @@ const inTeam = ` AND EXISTS (SELECT FROM scopes t WHERE t.account_id = p.account
 
 // places filters by where users are members.
 func (f *Filter) places(ctx context.Context, c *api.Call, q *api.Query[User]) error {
-	var section int64
-	if f.Section != "" {
-		ref := api.SectionKind.Ref(f.Section)
-		err := c.Tx.QueryRow(ctx, `SELECT s.id FROM sections s JOIN account_sections x ON x.section_id = s.id AND x.account_id = $1 WHERE s.id = $2 OR s.key = $3`,
-			c.Account.ID, ref.ID, ref.Key).Scan(&section)
-		if errors.Is(err, pgx.ErrNoRows) {
-			return api.Invalid("query.section", "the account has no such section")
-		}
-		if err != nil {
-			return err
-		}
+	section, err := c.FindSection(ctx, "query.section", f.Section)
+	if err != nil {
+		return err
 	}
 	for _, place := range []struct {
 		kind  api.Kind

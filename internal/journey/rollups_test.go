@@ -16,7 +16,12 @@ import (
 
 func (d *deployment) clickhouse() driver.Conn {
 	d.t.Helper()
-	ch, err := clickhouse.Open(d.t.Context(), testkit.ClickHouse(d.t))
+	return d.clickhouseAt(testkit.ClickHouse(d.t))
+}
+
+func (d *deployment) clickhouseAt(url string) driver.Conn {
+	d.t.Helper()
+	ch, err := clickhouse.Open(d.t.Context(), url)
 	d.must(err)
 	d.t.Cleanup(func() { ch.Close() })
 	return ch

@@ -33,7 +33,7 @@ func (c *Corrector) charges(ctx context.Context, r Request) ([]last, error) {
 			e := &b.Entries[i]
 			at := body.Origin{OffsetsID: log, Position: e.Position}
 			switch {
-			case e.Decision == body.Charged && topic != journal.CorrectionsTopic && r.covers(e, &b.Paths[e.Charge.Path]):
+			case e.Decision == body.Charged && topic != journal.CorrectionsTopic && r.below(at) && r.covers(e, &b.Paths[e.Charge.Path]):
 				place[e.Identity] = len(found)
 				found = append(found, last{origin: at, at: at, entry: *e, path: clonePath(&b.Paths[e.Charge.Path])})
 			case e.Decision == body.Recharge:
@@ -65,4 +65,8 @@ func (r *Request) covers(e *body.Entry, p *body.Path) bool {
 	at := e.TimeMicros
 	return at >= r.From.UnixMicro() && at < r.To.UnixMicro() && (r.Account == 0 || p.Account == r.Account) && (r.Section == 0 || p.Section == r.Section) &&
 		(r.Model == 0 || e.Charge.Model == r.Model) && (r.What != Whom || e.Charge.Flags&(events.Unattributed|events.TeamMismatch|events.NoMembership) != 0)
+}
+
+func (r *Request) below(at body.Origin) bool {
+	return r.Below == nil || at.Position < r.Below[at.OffsetsID]
 }

@@ -34,16 +34,21 @@ const (
 	Whom  = "whom"
 )
 
+// ErrUnresolved says that the directory of today would not charge an event at all, or not at a price.
+var ErrUnresolved = errors.New("the directory refuses an event that was charged")
+
 // rowEvents is how many events one correction row takes.
 const rowEvents = 10_000
 
 // Request says what to correct.
 type Request struct {
-	What           string // Rates or Whom
-	Account        int64  // 0: all; required for Whom
-	Section        int64  // 0: all
-	Model          int64  // 0: all
+	What           string  // Rates or Whom
+	Account        int64   // 0: all; required for Whom
+	Section        int64   // 0: all
+	Model          int64   // 0: all
+	User           *string // only charges of events that name this key; nil: all
 	From, To       time.Time
+	Below          map[int64]int64 // only charges below these positions of their logs; nil: all
 	Author, Reason string
 	DryRun         bool
 }
@@ -99,7 +104,6 @@ func (c *Corrector) once(ctx context.Context, r Request) (s Summary, err error) 
 	if err != nil {
 		return s, err
 	}
-	s.Looked = len(charges)
 	for len(charges) > 0 {
 		n := min(len(charges), rowEvents)
 		if err := c.row(ctx, r, &lease, charges[:n], &s); err != nil {
@@ -125,6 +129,10 @@ func (c *Corrector) row(ctx context.Context, r Request, lease *journal.Lease, ch
 	for i := range charges {
 		old := &charges[i]
 		u, ok := known[old.origin]
+		if ok && r.User != nil && u.User != *r.User {
+			continue
+		}
+		s.Looked++
 		if !ok {
 			s.Unknown++
 			continue
@@ -166,11 +174,12 @@ func (c *Corrector) row(ctx context.Context, r Request, lease *journal.Lease, ch
 // decide is the charge as it would be made now.
 func (c *Corrector) decide(r Request, old *last, u *events.Usage) (next body.Charge, path body.Path, err error) {
 	next, path = old.entry.Charge, old.path
-	request := directory.Request{Source: u.Source, Account: u.Account, Section: u.Section, User: u.User, Team: u.Team, Model: u.Model, TimeMicros: old.entry.TimeMicros}
+	request := directory.Request{Source: u.Source, Account: u.Account, Section: u.Section, User: u.User, Team: u.Team, Model: u.Model, TimeMicros: old.entry.TimeMicros,
+		NoModel: r.What == Whom} // it was priced
 	var res directory.Resolution
 	c.Snapshot.Resolve(&request, &res)
 	if res.Reason != 0 {
-		return next, path, fmt.Errorf("%v: %s", res.Reason, res.Detail)
+		return next, path, fmt.Errorf("%w: %v: %s", ErrUnresolved, res.Reason, res.Detail)
 	}
 	if r.What == Whom {
 		next.Flags = res.Flags

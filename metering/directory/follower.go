@@ -22,7 +22,7 @@ type Follower struct {
 // Follow loads the directory. Run keeps it up to date, looking every interval.
 func Follow(ctx context.Context, pool *pgxpool.Pool, log *slog.Logger, interval time.Duration) (*Follower, error) {
 	f := &Follower{pool: pool, log: log, interval: interval}
-	s, err := load(ctx, pool, nil)
+	s, err := load(ctx, pool, nil, nil)
 	f.current.Store(s)
 	return f, err
 }
@@ -34,7 +34,7 @@ func (f *Follower) Current() *Snapshot { return f.current.Load() }
 func (f *Follower) Refresh(ctx context.Context) error {
 	f.refresh.Lock()
 	defer f.refresh.Unlock()
-	s, err := load(ctx, f.pool, f.current.Load())
+	s, err := load(ctx, f.pool, f.current.Load(), nil)
 	if err == nil {
 		f.current.Store(s)
 	}

@@ -21,8 +21,13 @@ const (
 	ofThese   = ` = ANY($1)`
 )
 
-// load reads what changed since old, or everything. It returns old itself when nothing did.
-func load(ctx context.Context, pool *pgxpool.Pool, old *Snapshot) (*Snapshot, error) {
+// Load reads one account, and the platform: enough to resolve what names the account.
+func Load(ctx context.Context, pool *pgxpool.Pool, account int64) (*Snapshot, error) {
+	return load(ctx, pool, nil, &account)
+}
+
+// load reads what changed since old, or everything; of only one account, if one is named. It returns old itself when nothing did.
+func load(ctx context.Context, pool *pgxpool.Pool, old *Snapshot, only *int64) (*Snapshot, error) {
 	next := &Snapshot{accounts: map[string]*account{}}
 	err := pgx.BeginTxFunc(ctx, pool, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}, func(tx pgx.Tx) error {
 		var since int64
@@ -39,7 +44,7 @@ func load(ctx context.Context, pool *pgxpool.Pool, old *Snapshot) (*Snapshot, er
 		}
 		l := loader{ctx: ctx, tx: tx, next: next}
 		l.platform()
-		l.accounts(since)
+		l.accounts(since, only)
 		return l.err
 	})
 	if err != nil {
@@ -140,8 +145,8 @@ func (l *loader) factors(match string, args []any, of func(account int64) map[in
 		args, &account, &id, &section, &from, &value)
 }
 
-// accounts reads the accounts that changed after that version.
-func (l *loader) accounts(since int64) {
+// accounts reads the accounts that changed after that version; of only one, if one is named.
+func (l *loader) accounts(since int64, only *int64) {
 	l.account, l.section, l.user, l.trees = map[int64]*account{}, map[[2]int64]*section{}, map[int64]*user{}, map[[2]int64]*tree{}
 	var id int64
 	var key, state string
@@ -150,7 +155,7 @@ func (l *loader) accounts(since int64) {
 			sections: map[string]*section{}, models: map[modelKey]*model{}, factors: map[int64][]factor{}}
 		l.account[id], l.next.accounts[key] = a, a
 		l.ids = append(l.ids, id)
-	}, `SELECT account_id, key, state FROM accounts WHERE version > $1`, []any{since}, &id, &key, &state)
+	}, `SELECT account_id, key, state FROM accounts WHERE version > $1 AND ($2::bigint IS NULL OR account_id = $2)`, []any{since, only}, &id, &key, &state)
 	if len(l.ids) == 0 {
 		return
 	}

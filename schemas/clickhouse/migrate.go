@@ -24,6 +24,34 @@ const Database = "cockpit"
 
 // Open returns a connection for http(s)://, clickhouse:// or tcp:// and makes the database if it is missing.
 func Open(ctx context.Context, address string) (driver.Conn, error) {
+	o, err := options(address)
+	if err != nil {
+		return nil, err
+	}
+	name := o.Auth.Database
+	o.Auth.Database = ""
+	first, err := clickhouse.Open(o)
+	if err != nil {
+		return nil, fmt.Errorf("open ClickHouse: %w", err)
+	}
+	defer first.Close()
+	if err := first.Exec(ctx, "CREATE DATABASE IF NOT EXISTS `"+strings.ReplaceAll(name, "`", "")+"`"); err != nil {
+		return nil, fmt.Errorf("make the ClickHouse database: %w", err)
+	}
+	o.Auth.Database = name
+	return clickhouse.Open(o)
+}
+
+// Dial returns a connection that reaches for the server when it is used: for whoever only reads, and goes on without.
+func Dial(address string) (driver.Conn, error) {
+	o, err := options(address)
+	if err != nil {
+		return nil, err
+	}
+	return clickhouse.Open(o)
+}
+
+func options(address string) (*clickhouse.Options, error) {
 	u, err := url.Parse(address)
 	if err != nil {
 		return nil, fmt.Errorf("ClickHouse URL: %w", err)
@@ -36,24 +64,14 @@ func Open(ctx context.Context, address string) (driver.Conn, error) {
 	if err != nil {
 		return nil, fmt.Errorf("ClickHouse URL: %w", err)
 	}
-	name := strings.Trim(u.Path, "/")
-	if name == "" {
-		name = Database
+	o.Auth.Database = strings.Trim(u.Path, "/")
+	if o.Auth.Database == "" {
+		o.Auth.Database = Database
 	}
-	o.Auth.Database = ""
 	if strings.HasPrefix(u.Scheme, "http") {
 		o.Compression = nil
 	}
-	first, err := clickhouse.Open(o)
-	if err != nil {
-		return nil, fmt.Errorf("open ClickHouse: %w", err)
-	}
-	defer first.Close()
-	if err := first.Exec(ctx, "CREATE DATABASE IF NOT EXISTS `"+strings.ReplaceAll(name, "`", "")+"`"); err != nil {
-		return nil, fmt.Errorf("make the ClickHouse database: %w", err)
-	}
-	o.Auth.Database = name
-	return clickhouse.Open(o)
+	return o, nil
 }
 
 // Migrate brings the connection's database up to date.
