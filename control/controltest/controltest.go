@@ -83,7 +83,7 @@ func New(t testing.TB, o Options) *Server {
 	s.Metering = testkit.Pool(t, url, postgres.RoleMetering)
 	s.Apply(string(deploy.Demo))
 	// Somebody without a role of his own, who has signed in: whom assignments name.
-	if _, err := owner.Exec(t.Context(), `INSERT INTO people (issuer, subject, name, email) VALUES ('test', 'grace', 'Grace Hopper', 'grace@acme.example')`); err != nil {
+	if _, err := owner.Exec(t.Context(), `INSERT INTO people (issuer, subject, name, email) VALUES ('test', 'grace', 'Grace Hopper', 'grace@acme.example') ON CONFLICT DO NOTHING`); err != nil {
 		t.Fatal(err)
 	}
 	s.Audit = audit.NewLog(bytes.Repeat([]byte{7}, 32))

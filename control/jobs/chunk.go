@@ -13,6 +13,9 @@ import (
 // errSuperseded says that the job is not this worker's any more: it ended, was cancelled, or another one took it.
 var errSuperseded = errors.New("the job was taken by another worker, or ended")
 
+// errUnknown says that a job is for a process of another release, and is left to it.
+var errUnknown = errors.New("this process has no operation")
+
 // held is a job that a worker took.
 type held struct {
 	task
@@ -30,19 +33,22 @@ func (w *workers) take(ctx context.Context, t task) (*held, error) {
 	var operation string
 	var undoing bool
 	err := w.cfg.Stores.InTx(ctx, t.Account, pgx.ReadWrite, func(tx pgx.Tx) error {
+		if err := tx.QueryRow(ctx, `SELECT operation FROM jobs WHERE id = $1 AND ended_at IS NULL`, t.Job).Scan(&operation); err != nil {
+			return err
+		}
+		if h.op = w.operations[operation]; h.op == nil {
+			return fmt.Errorf("%w %s", errUnknown, operation)
+		}
 		return tx.QueryRow(ctx, `UPDATE jobs SET epoch = epoch + 1, state = 'running', started_at = coalesce(started_at, $2), touched_at = clock_timestamp()
 			WHERE id = $1 AND ended_at IS NULL
-			RETURNING epoch, coalesce(section_id, 0), operation, params, reason, dry_run, author, undoes IS NOT NULL`, t.Job, w.cfg.Now()).
-			Scan(&h.epoch, &h.section, &operation, &h.batch.Params, &h.batch.Reason, &h.batch.DryRun, &h.author, &undoing)
+			RETURNING epoch, coalesce(section_id, 0), params, reason, dry_run, author, undoes IS NOT NULL`, t.Job, w.cfg.Now()).
+			Scan(&h.epoch, &h.section, &h.batch.Params, &h.batch.Reason, &h.batch.DryRun, &h.author, &undoing)
 	})
 	if errors.Is(err, pgx.ErrNoRows) {
 		return nil, nil
 	}
 	if err != nil {
 		return nil, err
-	}
-	if h.op = w.operations[operation]; h.op == nil { // of another release
-		return nil, fmt.Errorf("there is no operation %s in this program", operation)
 	}
 	if h.apply = h.op.apply; undoing {
 		h.apply = h.op.undo
@@ -133,10 +139,14 @@ func write(ctx context.Context, tx pgx.Tx, job int64, items []Item, outcomes []O
 			return err
 		}
 	}
+	if len(items) == 0 {
+		return nil
+	}
+	// Between the first and the last, whatever the planner makes of it: it knows nothing of a table that was just filled.
 	_, err := tx.Exec(ctx, `UPDATE job_items i SET state = o.state, code = o.code, reason = o.reason, detail = o.detail::jsonb, undo = o.undo::jsonb,
 			data = CASE WHEN o.state = 'failed' THEN i.data END
 		FROM unnest($2::bigint[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[]) AS o (seq, state, code, reason, detail, undo)
-		WHERE i.job_id = $1 AND i.seq = o.seq`, job, seqs, states, codes, reasons, details, undos)
+		WHERE i.job_id = $1 AND i.seq = o.seq AND i.seq BETWEEN $8 AND $9`, job, seqs, states, codes, reasons, details, undos, items[0].Seq, items[len(items)-1].Seq)
 	if err != nil {
 		return fmt.Errorf("write what came of items: %w", err)
 	}

@@ -31,6 +31,7 @@ const (
 
 	drainTimeout = 10 * time.Second // what a chunk that runs is given when the program stops
 	startAgain   = time.Second
+	elsewhere    = 10 * time.Second // until a job is looked at again that this process can't do
 
 	keptFor      = 90 * 24 * time.Hour
 	removeEvery  = time.Hour
@@ -153,6 +154,10 @@ func (w *workers) guarded(ctx context.Context, h *held) (more bool, err error) {
 // again says what is done after an error: the job ends where it is one that stays, and else the chunk is tried again.
 func (w *workers) again(ctx context.Context, h *held, t task, err error) error {
 	log := w.log.With("job", api.JobKind.ID(t.Job), "account", t.Account, "error", err)
+	if errors.Is(err, errUnknown) {
+		log.Warn("a job waits for another process")
+		return river.JobSnooze(elsewhere)
+	}
 	if h == nil || ctx.Err() != nil || api.Away(err) {
 		log.Warn("a job waits")
 		return river.JobSnooze(startAgain)
