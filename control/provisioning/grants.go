@@ -27,15 +27,21 @@ type grant struct {
 
 // dueGrants claims those whose organization and user are there. That one may be asked for is written down before it is.
 func (s *Service) dueGrants(ctx context.Context, limit int) ([]task, error) {
-	rows, err := s.cfg.Pool.Query(ctx, `WITH due AS (SELECT g.account_id, g.user_id, g.tried_at FROM issuer_grants g JOIN issuer_users u ON u.id = g.user_id JOIN issuer_organizations o ON o.account_id = g.account_id
+	ids, err := s.claim(ctx, `UPDATE issuer_grants SET leased_until = now() + $2::interval
+		WHERE id IN (SELECT g.id FROM issuer_grants g JOIN issuer_users u ON u.id = g.user_id JOIN issuer_organizations o ON o.account_id = g.account_id
 			WHERE g.asked <> g.done AND g.next_at <= now() AND g.leased_until <= now() AND (g.roles = '{}' OR u.there IN ('active', 'inactive', 'locked') AND o.made AND o.granted)
 			ORDER BY g.next_at LIMIT $1 FOR UPDATE OF g SKIP LOCKED)
-		UPDATE issuer_grants g SET leased_until = now() + $2::interval, tried_at = CASE WHEN g.grant_id = '' AND g.roles <> '{}' THEN now() ELSE g.tried_at END
-		FROM due, issuer_users u, issuer_organizations o WHERE g.account_id = due.account_id AND g.user_id = due.user_id AND u.id = g.user_id AND o.account_id = g.account_id
-		RETURNING g.account_id, g.asked, g.attempts, g.leased_until, g.user_id, u.subject, o.organization, g.roles, g.active, g.grant_id, g.roles_there, g.active_there, g.shut_there,
-			due.tried_at = '-infinity', (extract(epoch FROM now() - greatest(due.tried_at, '2000-01-01')) * 1000000)::bigint`, limit, s.cfg.Pace.Lease)
+		RETURNING id`, limit)
 	if err != nil {
-		return nil, fmt.Errorf("claim roles: %w", err)
+		return nil, err
+	}
+	rows, err := s.cfg.Pool.Query(ctx, `WITH tried AS (UPDATE issuer_grants SET tried_at = now() WHERE id = ANY($1) AND grant_id = '' AND roles <> '{}' RETURNING id)
+		SELECT g.account_id, g.asked, g.attempts, g.leased_until, g.user_id, u.subject, o.organization, g.roles, g.active, g.grant_id, g.roles_there, g.active_there, g.shut_there,
+			g.tried_at = '-infinity', (extract(epoch FROM now() - greatest(g.tried_at, '2000-01-01')) * 1000000)::bigint
+		FROM issuer_grants g JOIN issuer_users u ON u.id = g.user_id JOIN issuer_organizations o ON o.account_id = g.account_id
+		WHERE g.id = ANY($1) AND (g.roles = '{}' OR g.grant_id <> '' OR g.id IN (SELECT id FROM tried))`, ids)
+	if err != nil {
+		return nil, fmt.Errorf("what roles are to be: %w", err)
 	}
 	return pgx.CollectRows(rows, func(r pgx.CollectableRow) (task, error) {
 		g := &grant{row: row{kind: "membership"}}

@@ -169,6 +169,19 @@ func (s *Service) Once(ctx context.Context) (n int, err error) {
 	return n, nil
 }
 
+// claim leases rows to this process. What is wanted of them is read by another statement, whose snapshot is newer: in this one
+// asked could be newer than what was asked for.
+func (s *Service) claim(ctx context.Context, sql string, limit int) ([]int64, error) {
+	rows, err := s.cfg.Pool.Query(ctx, sql, limit, s.cfg.Pace.Lease)
+	if err == nil {
+		var ids []int64
+		if ids, err = pgx.CollectRows(rows, pgx.RowTo[int64]); err == nil {
+			return ids, nil
+		}
+	}
+	return nil, fmt.Errorf("claim what is due: %w", err)
+}
+
 // task is a row that this process has for a while.
 type task interface {
 	about() *row

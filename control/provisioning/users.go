@@ -26,20 +26,24 @@ type user struct {
 
 // dueUsers claims users. One who is to be made waits for an organization of those who want him: the first's, if it is there.
 func (s *Service) dueUsers(ctx context.Context, limit int) ([]task, error) {
-	rows, err := s.cfg.Pool.Query(ctx, `UPDATE issuer_users u SET leased_until = now() + $2::interval
-		FROM issuer_users v LEFT JOIN LATERAL (SELECT o.account_id, o.organization FROM issuer_organizations o
-				WHERE o.made AND (o.account_id = v.home OR o.account_id IN (SELECT account_id FROM issuer_grants WHERE user_id = v.id AND roles <> '{}'))
-				ORDER BY o.account_id = v.home DESC, o.account_id LIMIT 1) h ON true
-			LEFT JOIN people p ON p.id = v.person_id
-		WHERE v.id = u.id AND u.id IN (SELECT id FROM issuer_users w WHERE asked <> done AND next_at <= now() AND leased_until <= now()
-				AND (there NOT IN ('', 'removed') OR NOT EXISTS (SELECT FROM issuer_grants WHERE user_id = w.id AND roles <> '{}')
-					OR EXISTS (SELECT FROM issuer_organizations o WHERE o.made AND (o.account_id = w.home OR o.account_id IN (SELECT account_id FROM issuer_grants WHERE user_id = w.id AND roles <> '{}'))))
+	ids, err := s.claim(ctx, `UPDATE issuer_users SET leased_until = now() + $2::interval
+		WHERE id IN (SELECT id FROM issuer_users u WHERE asked <> done AND next_at <= now() AND leased_until <= now()
+				AND (there NOT IN ('', 'removed') OR NOT EXISTS (SELECT FROM issuer_grants WHERE user_id = u.id AND roles <> '{}')
+					OR EXISTS (SELECT FROM issuer_organizations o WHERE o.made AND (o.account_id = u.home OR o.account_id IN (SELECT account_id FROM issuer_grants WHERE user_id = u.id AND roles <> '{}'))))
 			ORDER BY next_at LIMIT $1 FOR UPDATE SKIP LOCKED)
-		RETURNING u.id, u.asked, u.attempts, u.leased_until, u.key, u.email, u.given_name, u.family_name, u.subject, u.own, u.there, u.shut_here, u.shut_there, u.mails_asked, u.mails_sent,
-			coalesce(h.account_id, 0), coalesce(h.organization, ''), coalesce(p.seen, false), EXISTS (SELECT FROM issuer_grants WHERE user_id = u.id AND roles <> '{}'),
-			EXISTS (SELECT FROM issuer_grants WHERE user_id = u.id AND roles <> '{}' AND active)`, limit, s.cfg.Pace.Lease)
+		RETURNING id`, limit)
 	if err != nil {
-		return nil, fmt.Errorf("claim users: %w", err)
+		return nil, err
+	}
+	rows, err := s.cfg.Pool.Query(ctx, `SELECT u.id, u.asked, u.attempts, u.leased_until, u.key, u.email, u.given_name, u.family_name, u.subject, u.own, u.there, u.shut_here, u.shut_there, u.mails_asked, u.mails_sent,
+			coalesce(h.account_id, 0), coalesce(h.organization, ''), coalesce(p.seen, false), EXISTS (SELECT FROM issuer_grants WHERE user_id = u.id AND roles <> '{}'),
+			EXISTS (SELECT FROM issuer_grants WHERE user_id = u.id AND roles <> '{}' AND active)
+		FROM issuer_users u LEFT JOIN people p ON p.id = u.person_id LEFT JOIN LATERAL (SELECT o.account_id, o.organization FROM issuer_organizations o
+			WHERE o.made AND (o.account_id = u.home OR o.account_id IN (SELECT account_id FROM issuer_grants WHERE user_id = u.id AND roles <> '{}'))
+			ORDER BY o.account_id = u.home DESC, o.account_id LIMIT 1) h ON true
+		WHERE u.id = ANY($1)`, ids)
+	if err != nil {
+		return nil, fmt.Errorf("what users are to be: %w", err)
 	}
 	return pgx.CollectRows(rows, func(r pgx.CollectableRow) (task, error) {
 		u := &user{row: row{kind: "user"}}
