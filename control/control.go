@@ -11,6 +11,7 @@ import (
 	"github.com/alchemi/cockpit/control/jobs"
 	"github.com/alchemi/cockpit/control/keys"
 	"github.com/alchemi/cockpit/control/people"
+	"github.com/alchemi/cockpit/control/provisionings"
 	"github.com/alchemi/cockpit/control/scopes"
 	"github.com/alchemi/cockpit/control/sections"
 	"github.com/alchemi/cockpit/control/sessions"
@@ -28,6 +29,7 @@ func New(cfg api.Config) *api.API {
 	accounts.Register(a)
 	keys.Register(a)
 	people.Register(a)
+	provisionings.Register(a)
 	sessions.Register(a)
 	auditlog.Register(a)
 	clients.Register(a)

@@ -39,6 +39,9 @@ func (p *program) startAPI(ctx context.Context, g *errgroup.Group, server *serve
 	if err != nil {
 		return nil, err
 	}
+	if err := p.startProvisioning(ctx, g, server, own); err != nil {
+		return nil, err
+	}
 	a := control.New(api.Config{Stores: p.stores, Authenticator: people, Audit: auditLog(own), Cipher: own, ClickHouse: p.reads, Log: p.log,
 		Now: time.Now, Version: apiVersion, RequestsPerSecond: p.cfg.Requests, Origins: p.cfg.Origins, Observe: p.observe})
 	g.Go(func() error { return a.Run(ctx) })

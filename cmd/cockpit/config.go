@@ -47,6 +47,11 @@ type config struct {
 	ClientSecretFile   string        `env:"COCKPIT_CLIENT_SECRET_FILE" doc:"a file with the secret, instead"`
 	ProjectID          string        `env:"COCKPIT_PROJECT_ID" doc:"the issuer's project whose roles count; must be in a token's audience"`
 	Organization       string        `env:"COCKPIT_PLATFORM_ORGANIZATION" doc:"the issuer's organization whose super admins are the platform's; empty: there are none"`
+	ZitadelKeyFile     string        `env:"COCKPIT_ZITADEL_KEY_FILE" doc:"JSON key of a service user, by which ZITADEL is kept in step (docs/operations/zitadel.md); empty: it is not"`
+	ZitadelURL         string        `env:"COCKPIT_ZITADEL_URL" doc:"of ZITADEL's API; empty: the issuer"`
+	ZitadelInstance    string        `env:"COCKPIT_ZITADEL_INSTANCE" doc:"id of the instance whose events are taken; empty: of any that knows the secret"`
+	ZitadelSecrets     []string      `env:"COCKPIT_ZITADEL_WEBHOOK_SECRET" doc:"signing keys of ZITADEL's targets, separated by commas, so that they can be changed; empty: no events are taken" secret:"whole"`
+	ZitadelSecretFile  string        `env:"COCKPIT_ZITADEL_WEBHOOK_SECRET_FILE" doc:"a file with them, one a line, instead"`
 	Requests           int           `env:"COCKPIT_API_REQUESTS" envDefault:"50" doc:"requests a second that one caller of the API may make, twice that at once; 0: no limit"`
 	Origins            []string      `env:"COCKPIT_API_ORIGINS" doc:"origins of pages elsewhere that may call the API (https://host), besides those of registered clients"`
 	AuditWebhookURL    string        `env:"COCKPIT_AUDIT_WEBHOOK_URL" doc:"where sealed entries of the audit log are sent, beside the topic audit.v1; empty: nowhere"`
@@ -78,6 +83,7 @@ func loadConfig() (*config, error) {
 	c.secureKafka(check)
 	c.checkAudit(check)
 	c.checkSignin(check)
+	c.checkProvisioning(check)
 	check(c.Partitions >= 1 && c.Partitions <= 10_000, "COCKPIT_PARTITIONS is %d, and must be 1 to 10000", c.Partitions)
 	check(c.Window >= time.Hour, "COCKPIT_WINDOW is %v, and must be at least 1h", c.Window)
 	check(c.TooEarly >= 0, "COCKPIT_TOO_EARLY is %v, and must not be negative", c.TooEarly)

@@ -114,6 +114,7 @@ func (s *server) drained(context.Context) error {
 func (p *program) metrics() *prometheus.Registry {
 	r := prometheus.NewRegistry()
 	r.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), p.requests)
+	r.MustRegister(p.inStep.Collectors()...)
 	for _, m := range []struct {
 		name, help string
 		value      func() int64

@@ -16,6 +16,7 @@ import (
 	"github.com/alchemi/cockpit/control/api"
 	"github.com/alchemi/cockpit/control/issuer"
 	"github.com/alchemi/cockpit/control/keys"
+	"github.com/alchemi/cockpit/control/provisioning"
 	"github.com/alchemi/cockpit/ingest/collector"
 	"github.com/alchemi/cockpit/ingest/identity"
 	"github.com/alchemi/cockpit/ingest/topics"
@@ -48,6 +49,7 @@ type program struct {
 	pool     *pgxpool.Pool
 	stores   api.Stores // of the API
 	requests *prometheus.HistogramVec
+	inStep   *provisioning.Metrics
 	own      *issuer.Issuer // dev's own; nil: another one
 	dev      bool           // run one where none is set
 	producer *kgo.Client    // acks all, to the partitions that we name
@@ -70,7 +72,7 @@ func newProgram(cfg *config, modules []string, log *slog.Logger) *program {
 	if slices.Equal(modules, []string{"rollups"}) && os.Getenv("GOMEMLIMIT") == "" {
 		debug.SetMemoryLimit(rollupsMemory)
 	}
-	p := &program{cfg: cfg, modules: modules, log: log, requests: newRequests()}
+	p := &program{cfg: cfg, modules: modules, log: log, requests: newRequests(), inStep: provisioning.NewMetrics()}
 	p.lack("starting")
 	return p
 }

@@ -20,6 +20,15 @@ func zitadelCommand(o *options) *cobra.Command {
 				return usageError{errors.New("COCKPIT_ISSUER is not set")}
 			}
 			findings := signin.Check(c.Context(), cfg.signin(), token)
+			if cfg.ZitadelKeyFile != "" {
+				s, err := cfg.provisioning(nil, nil, nil)
+				if err != nil {
+					return err
+				}
+				for _, f := range s.Check(c.Context()) {
+					findings = append(findings, signin.Finding{Check: "in step: " + f.Check, Result: f.Result, Detail: f.Detail})
+				}
+			}
 			err = printRows(c.OutOrStdout(), o, findings, "RESULT\tCHECK\tDETAIL", func(f signin.Finding) []string { return []string{f.Result, f.Check, f.Detail} })
 			if err == nil && slices.ContainsFunc(findings, func(f signin.Finding) bool { return f.Result == "failed" }) {
 				return errFound
@@ -28,6 +37,6 @@ func zitadelCommand(o *options) *cobra.Command {
 		}}
 	check.Flags().StringVar(&token, "token", "", "an access token that should be good: is it, and which roles does it give?")
 	c := &cobra.Command{Use: "zitadel", Short: "The issuer that is set (docs/operations/zitadel.md)"}
-	c.AddCommand(check)
+	c.AddCommand(check, reconcileCommand(o))
 	return c
 }

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"strconv"
 	"strings"
@@ -81,8 +82,8 @@ func newRemote(issuer, apiURL string, key []byte, privateHosts []string) (*remot
 		apiURL = issuer
 	}
 	u, err := url.Parse(apiURL)
-	if err != nil {
-		return nil, errors.New("ZITADEL's URL is none")
+	if err != nil || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Scheme != "https" && (u.Scheme != "http" || !loopback(u.Hostname())) {
+		return nil, errors.New("ZITADEL's URL must be https://host (http is for this machine only)")
 	}
 	file, err := client.ConfigFromKeyFileData(key)
 	if err != nil || file.UserID == "" || file.KeyID == "" || file.Key == "" {
@@ -93,6 +94,11 @@ func newRemote(issuer, apiURL string, key []byte, privateHosts []string) (*remot
 		hosts = append(hosts, i.Host)
 	}
 	return &remote{url: strings.TrimRight(apiURL, "/"), issuer: issuer, key: file, http: outgoing.New(outgoing.Config{PrivateHosts: hosts})}, nil
+}
+
+func loopback(host string) bool {
+	address, err := netip.ParseAddr(host)
+	return host == "localhost" || err == nil && address.IsLoopback()
 }
 
 // RoundTrip lets libraries send their requests as everything is sent.

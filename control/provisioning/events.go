@@ -61,7 +61,7 @@ func scanSomebody(row pgx.CollectableRow) (b somebody, err error) {
 // lock loads somebody for change: who was invited, or signed in and gets a row now.
 func (s *Service) lock(ctx context.Context, tx pgx.Tx, subject string) (*somebody, error) {
 	_, err := tx.Exec(ctx, `INSERT INTO issuer_users (key, email, given_name, family_name, subject, person_id, own, there, done, state, changed_at)
-		SELECT '', email, '', '', subject, id, false, 'active', 1, 'synced', '2000-01-01' FROM people WHERE issuer = $1 AND subject = $2 ON CONFLICT (subject) DO NOTHING`, s.cfg.Issuer, subject)
+		SELECT '', email, '', '', subject, id, false, 'active', 1, 'synced', '2000-01-01' FROM people WHERE issuer = $1 AND subject = $2 ON CONFLICT DO NOTHING`, s.cfg.Issuer, subject)
 	if err != nil {
 		return nil, err
 	}

@@ -30,7 +30,24 @@ type Config struct {
 	Audit        *audit.Log
 	Log          *slog.Logger
 	Now          func() time.Time
-	Pace         Pace // the zero Pace is the one to run with
+	Metrics      *Metrics // nil: nobody counts
+	Pace         Pace     // the zero Pace is the one to run with
+}
+
+// Metrics count what is tried, and what comes.
+type Metrics struct{ rows, events *prometheus.CounterVec }
+
+// NewMetrics returns metrics at zero.
+func NewMetrics() *Metrics {
+	return &Metrics{
+		rows:   prometheus.NewCounterVec(prometheus.CounterOpts{Name: "cockpit_provisioning_rows_total", Help: "Rows of provisioning that were tried at ZITADEL, by kind and outcome."}, []string{"kind", "outcome"}),
+		events: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "cockpit_provisioning_events_total", Help: "Events of ZITADEL that came, by outcome."}, []string{"outcome"}),
+	}
+}
+
+// Collectors are all of them.
+func (m *Metrics) Collectors() []prometheus.Collector {
+	return []prometheus.Collector{m.rows, m.events}
 }
 
 // Pace is how patient a Service is. Zero fields are those of pace.
@@ -76,9 +93,6 @@ type Service struct {
 	mu    sync.Mutex
 	away  int           // failures in a row
 	pause time.Duration // before the next try, while it is away
-
-	calls  *prometheus.CounterVec
-	events *prometheus.CounterVec
 }
 
 // New returns a Service.
@@ -88,14 +102,10 @@ func New(cfg Config) (*Service, error) {
 		return nil, err
 	}
 	cfg.Pace = cfg.Pace.or(pace)
-	return &Service{cfg: cfg, api: a,
-		calls:  prometheus.NewCounterVec(prometheus.CounterOpts{Name: "cockpit_provisioning_rows_total", Help: "Rows of provisioning that were tried, by kind and outcome: synced, away, refused or later."}, []string{"kind", "outcome"}),
-		events: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "cockpit_provisioning_events_total", Help: "Events of ZITADEL that came, by outcome: applied, known, foreign, unknown, unsigned or failed."}, []string{"outcome"})}, nil
-}
-
-// Collectors are the service's metrics.
-func (s *Service) Collectors() []prometheus.Collector {
-	return []prometheus.Collector{s.calls, s.events}
+	if cfg.Metrics == nil {
+		cfg.Metrics = NewMetrics()
+	}
+	return &Service{cfg: cfg, api: a}, nil
 }
 
 // Run works until ctx ends.
@@ -254,7 +264,7 @@ func (s *Service) try(ctx context.Context, t task) error {
 	if o.State == "failed" || label == "refused" {
 		s.cfg.Log.Warn("ZITADEL refuses", "kind", r.kind, "id", r.id, "reason", o.Reason)
 	}
-	s.calls.WithLabelValues(r.kind, label).Inc()
+	s.cfg.Metrics.rows.WithLabelValues(r.kind, label).Inc()
 	return t.save(ctx, s, o)
 }
 

@@ -69,21 +69,32 @@ func Organization(ctx context.Context, tx pgx.Tx, account int64) (id string, err
 	if err != nil {
 		return "", fmt.Errorf("the account's organization: %w", err)
 	}
-	var moved bool
-	err = tx.QueryRow(ctx, `INSERT INTO issuer_organizations AS o (account_id, organization, own, made) VALUES ($1, $2, $2 = $3, $2 <> $3)
-		ON CONFLICT (account_id) DO UPDATE SET organization = excluded.organization, asked = o.asked + 1, attempts = 0, next_at = now(), state = 'pending', reason = '', changed_at = now(),
-			own = CASE WHEN o.organization = excluded.organization THEN o.own ELSE excluded.own END,
-			made = CASE WHEN o.organization = excluded.organization THEN o.made ELSE excluded.made END,
-			granted = o.organization = excluded.organization AND o.granted,
-			active = o.organization <> excluded.organization OR o.active
-		RETURNING EXISTS (SELECT FROM issuer_organizations b WHERE b.account_id = $1 AND b.organization <> $2)`, account, id, own).Scan(&moved)
-	if err == nil && moved { // what people may do in the one before gives nothing here any more
-		_, err = tx.Exec(ctx, `UPDATE issuer_grants SET grant_id = '', shut_there = false, sequence = 0, `+askedAgain+` WHERE account_id = $1`, account)
-	}
-	if err != nil {
+	if err = askOrganization(ctx, tx, account, id, id == own); err != nil {
 		return "", fmt.Errorf("ask for the account's organization: %w", err)
 	}
 	return id, nil
+}
+
+// askOrganization is no upsert: one of a row that is being updated can miss it, and then meets the other unique index.
+func askOrganization(ctx context.Context, tx pgx.Tx, account int64, id string, own bool) error {
+	var before string
+	err := tx.QueryRow(ctx, `SELECT organization FROM issuer_organizations WHERE account_id = $1 FOR UPDATE`, account).Scan(&before)
+	switch {
+	case errors.Is(err, pgx.ErrNoRows):
+		_, err = tx.Exec(ctx, `INSERT INTO issuer_organizations (account_id, organization, own, made) VALUES ($1, $2, $3, NOT $3)`, account, id, own)
+		return err
+	case err != nil:
+		return err
+	case before == id:
+		_, err = tx.Exec(ctx, `UPDATE issuer_organizations SET `+askedAgain+` WHERE account_id = $1`, account)
+		return err
+	}
+	_, err = tx.Exec(ctx, `UPDATE issuer_organizations SET organization = $2, own = $3, made = NOT $3, granted = false, name = '', active = true, leased_until = '-infinity', `+askedAgain+` WHERE account_id = $1`, account, id, own)
+	if err == nil { // what people may do in the one before gives nothing here any more
+		_, err = tx.Exec(ctx, `UPDATE issuer_grants SET grant_id = '', roles_there = '{}', active_there = true, shut_there = false, sequence = 0, tried_at = '-infinity', leased_until = '-infinity', `+askedAgain+`
+			WHERE account_id = $1`, account)
+	}
+	return err
 }
 
 // askedAgain makes a row pending from now on.
@@ -217,9 +228,12 @@ func SetPerson(ctx context.Context, tx pgx.Tx, person int64, active bool) error 
 		return err
 	}
 	var shutThere bool
-	err = tx.QueryRow(ctx, `INSERT INTO issuer_users AS u (key, email, given_name, family_name, subject, person_id, own, there, shut_here)
-		SELECT '', email, '', '', subject, id, false, 'active', NOT $2 FROM people WHERE id = $1 AND issuer = $3
-		ON CONFLICT (subject) DO UPDATE SET shut_here = excluded.shut_here, `+userAskedAgain+` RETURNING shut_there`, person, active, issuer).Scan(&shutThere)
+	_, err = tx.Exec(ctx, `INSERT INTO issuer_users (key, email, given_name, family_name, subject, person_id, own, there)
+		SELECT '', email, '', '', subject, id, false, 'active' FROM people WHERE id = $1 AND issuer = $2 ON CONFLICT DO NOTHING`, person, issuer)
+	if err == nil {
+		err = tx.QueryRow(ctx, `UPDATE issuer_users SET shut_here = NOT $3::boolean, `+askedAgain+`
+			WHERE subject = (SELECT subject FROM people WHERE id = $1 AND issuer = $2) RETURNING shut_there`, person, issuer, active).Scan(&shutThere)
+	}
 	switch {
 	case errors.Is(err, pgx.ErrNoRows): // of another issuer
 		return nil

@@ -62,7 +62,7 @@ func (p *payload) UnmarshalJSON(text []byte) error {
 func (s *Service) Handler() http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		status, outcome := s.take(w, r)
-		s.events.WithLabelValues(outcome).Inc()
+		s.cfg.Metrics.events.WithLabelValues(outcome).Inc()
 		w.WriteHeader(status)
 	})
 }
