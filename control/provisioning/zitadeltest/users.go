@@ -115,6 +115,9 @@ func (s *Server) listUsers(_ *http.Request, d *decoder) (any, *failure) {
 	for _, u := range cutPage(found, in.Query.Offset, in.Query.Limit) {
 		shown = append(shown, u.shown())
 	}
+	if len(in.Queries) == 1 && in.Queries[0].InUserIDsQuery != nil && slices.Contains(in.Queries[0].InUserIDsQuery.UserIDs, ServiceUser) {
+		shown = append(shown, object{"userId": ServiceUser, "details": details(Platform), "state": userStates["active"], "username": ServiceUser, "machine": object{"name": "cockpit"}})
+	}
 	return object{"details": object{"totalResult": fmt.Sprint(len(found)), "timestamp": time.Now().UTC()}, "result": shown}, nil
 }
 
