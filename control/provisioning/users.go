@@ -60,7 +60,7 @@ func (u *user) bring(ctx context.Context, s *Service) error {
 		if u.shutThere || !u.wanted {
 			u.mailsSent = u.mailsAsked
 			if u.wanted {
-				return refusal("he was removed at the issuer: revoke and invite him again, if he is wanted")
+				return refusal("he was removed at the issuer: invite him again, if he is wanted")
 			}
 			return nil
 		}
