@@ -50,6 +50,8 @@ type API struct {
 	rates      rates
 	views      views
 	origins    origins
+	uploads    map[string]bool // routes whose body is a file
+	spooling   chan struct{}   // a place for each file that is being sent
 	beside     []func(context.Context) error
 	watchers   atomic.Int64
 	stopping   chan struct{} // closed when Run is told to stop
@@ -59,7 +61,7 @@ type API struct {
 func New(cfg Config) *API {
 	useProblems()
 	gin.SetMode(gin.ReleaseMode)
-	a := &API{cfg: cfg, engine: gin.New(), rates: newRates(), stopping: make(chan struct{})}
+	a := &API{cfg: cfg, engine: gin.New(), rates: newRates(), uploads: map[string]bool{}, spooling: make(chan struct{}, uploadsMax), stopping: make(chan struct{})}
 	a.origins.api = a
 	a.engine.HandleMethodNotAllowed = true
 	_ = a.engine.SetTrustedProxies(nil) // a list that is empty can't be wrong

@@ -12,6 +12,7 @@ import (
 	"github.com/alchemi/cockpit/control/audit"
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humagin"
+	"github.com/gin-gonic/gin"
 	"github.com/jackc/pgx/v5"
 )
 
@@ -27,6 +28,7 @@ type Call struct {
 
 	api       *API
 	operation *Operation
+	gin       *gin.Context
 	uri       string
 	role      access.Role // by which it was allowed
 	recorded  bool
@@ -140,7 +142,7 @@ func callOf(ctx context.Context) *Call {
 func (a *API) admit(op *Operation) func(huma.Context, func(huma.Context)) {
 	return func(h huma.Context, next func(huma.Context)) {
 		g := humagin.Unwrap(h)
-		c := &Call{api: a, operation: op, RequestID: g.Writer.Header().Get(requestIDHeader), Address: g.ClientIP(), Now: a.cfg.Now(), uri: g.Request.URL.RequestURI()}
+		c := &Call{api: a, operation: op, gin: g, RequestID: g.Writer.Header().Get(requestIDHeader), Address: g.ClientIP(), Now: a.cfg.Now(), uri: g.Request.URL.RequestURI()}
 		ctx, cancel := context.WithTimeout(context.WithValue(h.Context(), callKey{}, c), op.timeout)
 		defer cancel()
 		if a.cfg.Observe != nil {

@@ -104,7 +104,10 @@ func (a *API) samples(op *Operation) (samples []sample) {
 		for _, name := range slices.Sorted(maps.Keys(e.Header)) {
 			fmt.Fprintf(&b, " -H '%s: %s'", name, e.Header[name])
 		}
-		if e.Body != "" {
+		switch {
+		case e.Body != "" && e.Header["Content-Type"] != "":
+			fmt.Fprintf(&b, " --data-binary '%s'", e.Body)
+		case e.Body != "":
 			fmt.Fprintf(&b, " --json '%s'", e.Body)
 		}
 		fmt.Fprintf(&b, " \"$API%s\"", e.Path)

@@ -76,13 +76,21 @@ func (c *Call) FindSection(ctx context.Context, field, named string) (id int64, 
 
 const keyMax = 256 // bytes
 
+// KeyRule says what WellFormedKey holds, for people.
+const KeyRule = "a key is 1 to 256 bytes in Unicode form NFC"
+
+// WellFormedKey says whether a new object may have the key.
+func WellFormedKey(key string) bool {
+	return key != "" && len(key) <= keyMax && norm.NFC.IsNormalString(key) && !strings.ContainsRune(key, 0)
+}
+
 // Key is the key of an object that is made: what was given, or one that nobody has.
 func Key(given *string) (string, error) {
 	if given == nil {
 		return strings.ToLower(rand.Text()), nil
 	}
-	if key := *given; key == "" || len(key) > keyMax || !norm.NFC.IsNormalString(key) || strings.ContainsRune(key, 0) {
-		return "", Invalid("body.key", "a key is 1 to 256 bytes in Unicode form NFC")
+	if !WellFormedKey(*given) {
+		return "", Invalid("body.key", KeyRule)
 	}
 	return *given, nil
 }

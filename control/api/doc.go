@@ -14,6 +14,6 @@
 // Errors: a handler returns a *Problem, or any other error, which problemOf maps: a store that is away is 503 with
 // Retry-After, what is not foreseen 500 without details, and in the log with them.
 //
-// Map: api.go (the server), operation.go (Read, Write), call.go (who and where), transaction.go, idempotency.go, list.go and
+// Map: api.go (the server), operation.go (Read, Write), download.go and upload.go (files), call.go (who and where), transaction.go, idempotency.go, list.go and
 // csv.go (lists), etag.go, problem.go, limits.go, ids.go, description.go and docs.html (the document and its page).
 package api

@@ -47,7 +47,11 @@ func wellFormed(id string) bool {
 
 // bound limits a request's size and depth. The body is read here, once; how long that may take, the server says.
 func (a *API) bound(g *gin.Context) {
-	if g.Request.Body != nil && g.Request.Body != http.NoBody {
+	switch {
+	case g.Request.Body == nil || g.Request.Body == http.NoBody:
+	case a.uploads[uploadRoute(g.Request.Method, g.FullPath())]:
+		boundUpload(g)
+	default:
 		body, err := io.ReadAll(http.MaxBytesReader(g.Writer, g.Request.Body, bodyMax))
 		var tooLarge *http.MaxBytesError
 		switch {

@@ -151,22 +151,27 @@ func unchanged(in, out any) bool {
 func Write[I, O any](a *API, op Operation, f func(context.Context, *Call, *I) (*O, error)) {
 	huma.Register(a.huma, a.prepare(&op), func(ctx context.Context, in *I) (*O, error) {
 		c := callOf(ctx)
-		var out *O
-		err := a.cfg.Stores.InTx(ctx, c.accountID(), pgx.ReadWrite, func(tx pgx.Tx) (err error) {
-			c.Tx = tx
-			key := ""
-			if i, ok := any(in).(idempotent); ok {
-				key = i.idempotencyKey()
-			}
-			out, err = once(ctx, c, key, in, func() (*O, error) { return f(ctx, c, in) })
-			if err == nil && !c.recorded && !c.repeated {
-				return fmt.Errorf("BUG: %s left no audit entry", op.ID)
-			}
-			return err
-		})
+		out, err := write(ctx, c, in, in, func() (*O, error) { return f(ctx, c, in) })
 		if err != nil {
 			return nil, a.problem(ctx, c.RequestID, err)
 		}
 		return out, nil
 	})
+}
+
+// write calls f in the transaction of a write: with an Idempotency-Key once for the same request.
+func write[I, O any](ctx context.Context, c *Call, in *I, request any, f func() (*O, error)) (out *O, err error) {
+	err = c.api.cfg.Stores.InTx(ctx, c.accountID(), pgx.ReadWrite, func(tx pgx.Tx) (err error) {
+		c.Tx = tx
+		key := ""
+		if i, ok := any(in).(idempotent); ok {
+			key = i.idempotencyKey()
+		}
+		out, err = once(ctx, c, key, request, f)
+		if err == nil && !c.recorded && !c.repeated {
+			return fmt.Errorf("BUG: %s left no audit entry", c.operation.ID)
+		}
+		return err
+	})
+	return out, err
 }
