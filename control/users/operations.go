@@ -79,8 +79,7 @@ func create(ctx context.Context, c *api.Call, in *createInput) (*api.Answer[User
 	if err := holdLimit(ctx, c); err != nil {
 		return nil, err
 	}
-	if _, err := c.Tx.Exec(ctx, `INSERT INTO scopes (account_id, section_id, kind, user_id, created_at)
-		SELECT account_id, section_id, 'user', $2, $3 FROM account_sections WHERE account_id = $1`, c.Account.ID, u.number, c.Now); err != nil {
+	if err := addToSections(ctx, c, []int64{u.number}); err != nil {
 		return nil, err
 	}
 	return u.answer(), u.record(ctx, c, "user.created", "", nil)

@@ -99,10 +99,20 @@ const (
 	countActive = `SELECT count(*) FROM users WHERE account_id = $1 AND state = 'active'`
 )
 
+// addToSections gives users a row in each section of the account.
+func addToSections(ctx context.Context, c *api.Call, users []int64) error {
+	_, err := c.Tx.Exec(ctx, `INSERT INTO scopes (account_id, section_id, kind, user_id, created_at)
+		SELECT s.account_id, s.section_id, 'user', u.id, $3 FROM account_sections s, unnest($2::bigint[]) AS u(id) WHERE s.account_id = $1`, c.Account.ID, users, c.Now)
+	return err
+}
+
 // holdLimit refuses one active user too many.
 func holdLimit(ctx context.Context, c *api.Call) error {
 	return c.HoldLimit(ctx, c.Account.Limits.Users, activeUsers, countActive)
 }
+
+// How many characters a name, an e-mail and the two parts of an identity have at most, as the tags of inputs say too.
+const nameMax, emailMax, identityMax = 200, 320, 256
 
 // text is a name or e-mail as it is kept: what looks the same is the same.
 func text(s string) string { return norm.NFC.String(strings.TrimSpace(s)) }
