@@ -142,9 +142,12 @@ func (n noun) holdLimit(ctx context.Context, c *api.Call) error {
 	if n.kind != api.TeamKind {
 		return nil
 	}
-	return c.HoldLimit(ctx, c.Account.Limits.Teams, "active teams", `SELECT count(*) FROM scopes s
-		JOIN scope_parents p ON p.account_id = s.account_id AND p.scope_id = s.id AND p.valid_to = 'infinity' WHERE s.account_id = $1 AND s.kind = 'team'`)
+	return c.HoldLimit(ctx, c.Account.Limits.Teams, "active teams", activeTeams)
 }
+
+// activeTeams counts those of an account, in all sections.
+const activeTeams = `SELECT count(*) FROM scopes s
+	JOIN scope_parents p ON p.account_id = s.account_id AND p.scope_id = s.id AND p.valid_to = 'infinity' WHERE s.account_id = $1 AND s.kind = 'team'`
 
 // ScopePath is the organization or team of a path.
 type ScopePath struct {

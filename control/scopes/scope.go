@@ -64,6 +64,9 @@ func scan(row pgx.CollectableRow) (s Scope, err error) {
 	return s, err
 }
 
+// nameMax is how many characters a name has at most, as the tags of inputs say too.
+const nameMax = 200
+
 func (s *Scope) answer() *api.Answer[Scope] { return api.NewAnswer(s.revision, *s) }
 
 // load reads an organization or a team of the section.

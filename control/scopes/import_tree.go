@@ -1,0 +1,118 @@
+package scopes
+
+import (
+	"context"
+	"strings"
+
+	"github.com/alchemi/cockpit/control/api"
+	"github.com/alchemi/cockpit/control/imports"
+	"github.com/jackc/pgx/v5"
+)
+
+// The columns of a file of a section's tree, by their places.
+const (
+	treeKind = iota
+	treeKey
+	treeName
+	treeParent
+	treeState
+)
+
+var treeColumns = []imports.Column{treeKind: {Name: "kind", Required: true}, treeKey: {Name: "key", Required: true}, treeName: {Name: "name"}, treeParent: {Name: "parent"}, treeState: {Name: "state"}}
+
+var treeFiles = imports.Kind[*treePlan]{Name: "teams", Columns: treeColumns, Sort: sortTree, Apply: applyTree,
+	Claims: func(l *imports.Line) []string {
+		return []string{imports.Claim("key", ref(l.Cell(treeKind), l.Cell(treeKey)))}
+	},
+	Judge: func() imports.Judge[*treePlan] { return (&treeJudge{nodes: map[string]*node{}}).lines }}
+
+// ref names a scope as files do; the account's own is "".
+func ref(kind, key string) string {
+	if kind == "" || kind == "account" {
+		return ""
+	}
+	return kind + ":" + key
+}
+
+// splitRef reads a ref.
+func splitRef(cell string) (kind, key string, ok bool) {
+	kind, key, ok = strings.Cut(cell, ":")
+	return kind, key, ok && (kind == api.OrganizationKind.Name || kind == api.TeamKind.Name) || cell == ""
+}
+
+// node is a scope of the tree as it is after the lines that were judged: an organization, a team, or the account's own.
+type node struct {
+	id        int64 // below 0: it is to be made
+	kind, key string
+	name      string
+	parent    *node // nil of the account's own, and of what is inactive
+	below     int   // how many stand below it
+}
+
+func (n *node) ref() string  { return ref(n.kind, n.key) }
+func (n *node) active() bool { return n.parent != nil || n.kind == "account" }
+func (n *node) place() (p int64) {
+	if n.parent != nil {
+		p = n.parent.id
+	}
+	return p
+}
+
+// put gives n another parent.
+func (n *node) put(parent *node) {
+	if n.parent != nil {
+		n.parent.below--
+	}
+	if n.parent = parent; parent != nil {
+		parent.below++
+	}
+}
+
+// within says whether n is other, or stands below it.
+func (n *node) within(other *node) bool {
+	for ; n != nil; n = n.parent {
+		if n == other {
+			return true
+		}
+	}
+	return false
+}
+
+// findNodes reads all organizations of the section, and the teams that are named, into nodes; those that are there stay as they are.
+func findNodes(ctx context.Context, c *api.Call, nodes map[string]*node, organizations bool, teams []string) error {
+	rows, err := c.Tx.Query(ctx, `SELECT s.id, s.kind, coalesce(s.key, ''), coalesce(s.name, s.key, ''), coalesce(p.parent_id, 0),
+			(SELECT count(*) FROM scope_parents b WHERE b.account_id = $1 AND b.parent_id = s.id AND b.valid_to = 'infinity')
+		FROM scopes s LEFT JOIN scope_parents p ON p.account_id = s.account_id AND p.scope_id = s.id AND p.valid_to = 'infinity'
+		WHERE s.account_id = $1 AND s.section_id = $2 AND (s.kind IN ('account', 'organization') AND $3 OR s.kind = 'team' AND s.key = ANY($4))`,
+		c.Account.ID, c.Section.ID, organizations, teams)
+	if err != nil {
+		return err
+	}
+	byID, parents := map[int64]*node{}, map[*node]int64{}
+	for _, n := range nodes {
+		byID[n.id] = n
+	}
+	var row node
+	var parent int64
+	_, err = pgx.ForEachRow(rows, []any{&row.id, &row.kind, &row.key, &row.name, &parent, &row.below}, func() error {
+		if nodes[row.ref()] == nil {
+			n := row
+			nodes[n.ref()], byID[n.id], parents[&n] = &n, &n, parent
+		}
+		return nil
+	})
+	for n, parent := range parents {
+		n.parent = byID[parent]
+	}
+	return err
+}
+
+// teamsOf are the keys of teams that lines are about.
+func teamsOf(lines []*imports.Line) (keys []string) {
+	for _, l := range lines {
+		if !l.Bad() && l.Cell(treeKind) == api.TeamKind.Name {
+			keys = append(keys, l.Cell(treeKey))
+		}
+	}
+	return keys
+}
