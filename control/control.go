@@ -42,6 +42,8 @@ func New(cfg api.Config) *api.API {
 	accounts.RegisterJobs(j)
 	users.RegisterJobs(j)
 	scopes.RegisterJobs(j)
+	users.RegisterFiles(a, j)
+	scopes.RegisterFiles(a, j)
 	j.Serve()
 	return a
 }

@@ -26,7 +26,7 @@ const (
 // Upload registers a write whose body is a file of one of the types. It goes to the disk as it comes, so that neither memory nor a
 // transaction waits for a slow sender, and f reads it from there; it is gone when f returns. With an Idempotency-Key the same request
 // is the one with the same bytes.
-func Upload[I, O any](a *API, op Operation, types []string, f func(context.Context, *Call, *I, io.Reader) (*O, error)) {
+func Upload[I, O any](a *API, op Operation, types []string, f func(context.Context, *Call, *I, io.ReadSeeker) (*O, error)) {
 	op.timeout = uploadTimeout
 	described := a.prepare(&op)
 	described.RequestBody = &huma.RequestBody{Required: true, Description: fmt.Sprintf("At most %d MiB, in UTF-8.", uploadMax>>20), Content: map[string]*huma.MediaType{}}
@@ -47,7 +47,7 @@ func Upload[I, O any](a *API, op Operation, types []string, f func(context.Conte
 // uploadRoute names a route as gin does.
 func uploadRoute(method, path string) string { return method + " " + path }
 
-func upload[I, O any](ctx context.Context, c *Call, in *I, types []string, f func(context.Context, *Call, *I, io.Reader) (*O, error)) (*O, error) {
+func upload[I, O any](ctx context.Context, c *Call, in *I, types []string, f func(context.Context, *Call, *I, io.ReadSeeker) (*O, error)) (*O, error) {
 	if err := c.accepts(types); err != nil {
 		return nil, err
 	}

@@ -4,9 +4,8 @@ import "slices"
 
 // Line is a line of a file.
 type Line struct {
-	Number int       `json:"n"` // in the file, from 1; the header has the first
-	Cells  []*string `json:"cells,omitempty"`
-	Claims []string  `json:"claims,omitempty"`
+	Number int       `json:"n"`               // in the file, from 1; the header has the first
+	Cells  []*string `json:"cells,omitempty"` // by the places of the kind's columns; nil: the file has no such column
 	Verdict
 }
 
