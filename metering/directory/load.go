@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
-	"slices"
 	"time"
 
 	"github.com/alchemi/cockpit/metering/allocation"
@@ -216,22 +215,13 @@ func (l *loader) sections(args []any) {
 		WHERE account_id`+ofThese+` ORDER BY start_at`, args, &accountID, &id, &start, &end)
 }
 
-// tree is the parent links of one section while paths are made of them.
-type tree struct {
-	parents map[int64][]link
-	paths   map[int64][]step
-	below   map[link][]step // of the members that came and went at the same times
-}
-
-type link struct{ from, to, parent int64 }
-
 func (l *loader) scopes(args []any) {
 	var accountID, sectionID, id, userID, from, to, parent int64
 	var kind, key string
 	l.each(func() {
 		at := [2]int64{accountID, sectionID}
 		if l.trees[at] == nil {
-			l.trees[at] = &tree{parents: map[int64][]link{}, paths: map[int64][]step{}, below: map[link][]step{}}
+			l.trees[at] = newTree()
 		}
 		l.trees[at].parents[id] = append(l.trees[at].parents[id], link{from, to, parent})
 	}, `SELECT account_id, section_id, scope_id, parent_id, `+validFrom+`, `+validTo+` FROM scope_parents WHERE account_id`+ofThese+` ORDER BY valid_from`,
@@ -273,52 +263,4 @@ func (l *loader) scopes(args []any) {
 		}
 	}, `SELECT account_id, section_id, user_id, membership_id, `+validFrom+`, `+validTo+` FROM primary_memberships WHERE account_id`+ofThese+` ORDER BY valid_from`,
 		args, &accountID, &sectionID, &userID, &id, &from, &to)
-}
-
-// to is a scope's paths from the root over time.
-func (t *tree) to(scope int64) []step {
-	if known := t.paths[scope]; known != nil {
-		return known
-	}
-	steps := []step{{path: &Path{Scopes: []int64{scope}}}} // the root
-	if links := t.parents[scope]; len(links) > 0 {
-		steps = t.above(links)
-		for i := range steps {
-			steps[i].path = &Path{Scopes: append(slices.Clone(steps[i].path.Scopes), scope)}
-		}
-	}
-	t.paths[scope] = steps
-	return steps
-}
-
-// member is the paths that a membership with these links is below, over time. Those of a team share them.
-func (t *tree) member(links []link) []step {
-	if len(links) > 1 {
-		return t.above(links)
-	}
-	if t.below[links[0]] == nil {
-		t.below[links[0]] = t.above(links)
-	}
-	return t.below[links[0]]
-}
-
-// above is the paths of whom the links name as parents, over time.
-func (t *tree) above(links []link) (steps []step) {
-	for _, link := range links {
-		for j, above := range t.to(link.parent) {
-			if above.from >= link.to {
-				break
-			}
-			// The parent's last step before this link began holds when it begins, and its first at earlier times as well.
-			from := link.from
-			if j > 0 {
-				from = max(above.from, link.from)
-			}
-			if len(steps) > 0 && steps[len(steps)-1].from >= from {
-				steps = steps[:len(steps)-1]
-			}
-			steps = append(steps, step{from: from, path: above.path})
-		}
-	}
-	return steps
 }
