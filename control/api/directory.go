@@ -74,7 +74,10 @@ func (c *Call) FindSection(ctx context.Context, field, named string) (id int64, 
 	return id, err
 }
 
-const keyMax = 256 // bytes
+const (
+	keyMax       = 256 // bytes
+	erasedPrefix = "erased-"
+)
 
 // KeyRule says what WellFormedKey holds, for people.
 const KeyRule = "a key is 1 to 256 bytes in Unicode form NFC"
@@ -89,10 +92,18 @@ func Key(given *string) (string, error) {
 	if given == nil {
 		return strings.ToLower(rand.Text()), nil
 	}
-	if !WellFormedKey(*given) {
+	return GivenKey(*given)
+}
+
+// GivenKey checks a key that was given.
+func GivenKey(key string) (string, error) {
+	if !WellFormedKey(key) {
 		return "", Invalid("body.key", KeyRule)
 	}
-	return *given, nil
+	if strings.HasPrefix(key, erasedPrefix) {
+		return "", Invalid("body.key", "a key that begins with "+erasedPrefix+" is that of something erased")
+	}
+	return key, nil
 }
 
 // Like is the pattern of LIKE for texts with q in them, in small letters. Compare it with what lower makes of the text.

@@ -24,6 +24,8 @@ var erasing = []struct{ table, sql string }{
 	{"job_items", `DELETE FROM job_items WHERE job_id IN (SELECT id FROM jobs WHERE account_id = $1)`},
 	{"jobs", `DELETE FROM jobs WHERE account_id = $1`},
 	{"user_identities", `DELETE FROM user_identities WHERE account_id = $1`},
+	{"key_aliases", `DELETE FROM key_aliases WHERE account_id = $1`},
+	{"erased_keys", `DELETE FROM erased_keys WHERE account_id = $1`},
 	{"attributions", `DELETE FROM attributions WHERE account_id = $1`},
 	{"users", `UPDATE users SET key = 'erased-' || id, name = '', email = NULL, state = 'inactive' WHERE account_id = $1`},
 	{"scopes", `UPDATE scopes SET key = CASE WHEN key IS NOT NULL THEN 'erased-' || id END, name = NULL WHERE account_id = $1`},

@@ -71,8 +71,17 @@ func (a *applier) sectionsOff(account int64, f Account) {
 func (a *applier) user(account int64, accountKey string, u User) (id int64) {
 	place := "account " + accountKey + ": user " + u.Key
 	state := orDefault(u.State, "active")
+	c := called{account: account, kind: "user", key: u.Key, aliases: u.Aliases, place: place}
 	var name, email, have string
-	if !a.get(`SELECT id, name, coalesce(email, ''), state FROM users WHERE account_id = $1 AND key = $2`, []any{account, u.Key}, &id, &name, &email, &have) {
+	find := func() bool {
+		return a.get(`SELECT id, name, coalesce(email, ''), state FROM users WHERE account_id = $1 AND key = $2`, []any{account, u.Key}, &id, &name, &email, &have)
+	}
+	found := find()
+	if !found {
+		a.renamed(c)
+		found = find()
+	}
+	if !found {
 		a.get(`INSERT INTO users (account_id, key, name, email, state) VALUES ($1, $2, $3, nullif($4, ''), $5) RETURNING id`,
 			[]any{account, u.Key, u.Name, u.Email, state}, &id)
 		a.changed(account, "%s: added", place)
@@ -80,6 +89,7 @@ func (a *applier) user(account int64, accountKey string, u User) (id int64) {
 		a.do(`UPDATE users SET name = $3, email = nullif($4, ''), state = $5, revision = revision + 1 WHERE account_id = $1 AND id = $2`, account, id, u.Name, u.Email, state)
 		a.changed(account, "%s: name %q, e-mail %q, %s", place, u.Name, u.Email, state)
 	}
+	a.also(id, c)
 	for _, i := range u.Identities {
 		var owner int64
 		if a.get(`SELECT user_id FROM user_identities WHERE account_id = $1 AND source = $2 AND value = $3 AND valid_to = 'infinity'`,
@@ -206,22 +216,30 @@ func (t *treeApplier) factor(f Factor) {
 func (t *treeApplier) below(parent int64, members []Member, organizations []Organization, teams []Team) {
 	t.members(parent, members)
 	for _, o := range organizations {
-		id := t.node(parent, "organization", o.Key, o.Name, o.Amounts)
+		id := t.node(parent, "organization", o.Key, o.Aliases, o.Name, o.Amounts)
 		t.below(id, o.Members, o.Organizations, o.Teams)
 	}
 	for _, team := range teams {
-		id := t.node(parent, "team", team.Key, team.Name, team.Amounts)
+		id := t.node(parent, "team", team.Key, team.Aliases, team.Name, team.Amounts)
 		t.members(id, team.Members)
 	}
 }
 
 // node makes an organization or team stand below parent.
-func (t *treeApplier) node(parent int64, kind, key, name string, amounts Amounts) (id int64) {
+func (t *treeApplier) node(parent int64, kind, key string, aliases []string, name string, amounts Amounts) (id int64) {
 	place := t.place + ": " + kind + " " + key
+	c := called{account: t.account, section: t.section, kind: kind, key: key, aliases: aliases, place: place}
 	name = orDefault(name, key)
 	var have string
-	if !t.get(`SELECT id, name FROM scopes WHERE account_id = $1 AND section_id = $2 AND kind = $3 AND key = $4`,
-		[]any{t.account, t.section, kind, key}, &id, &have) {
+	find := func() bool {
+		return t.get(`SELECT id, name FROM scopes WHERE account_id = $1 AND section_id = $2 AND kind = $3 AND key = $4`, []any{t.account, t.section, kind, key}, &id, &have)
+	}
+	found := find()
+	if !found {
+		t.renamed(c)
+		found = find()
+	}
+	if !found {
 		t.get(`INSERT INTO scopes (account_id, section_id, kind, key, name) VALUES ($1, $2, $3, $4, $5) RETURNING id`,
 			[]any{t.account, t.section, kind, key, name}, &id)
 		t.changed(t.account, "%s: added", place)
@@ -230,6 +248,7 @@ func (t *treeApplier) node(parent int64, kind, key, name string, amounts Amounts
 		t.changed(t.account, "%s: name %q", place, name)
 	}
 	t.kept[id] = true
+	t.also(id, c)
 	if t.parent(id, parent) {
 		t.do(`UPDATE scopes SET revision = revision + 1 WHERE account_id = $1 AND id = $2`, t.account, id)
 		t.changed(t.account, "%s: stands below %d", place, parent)

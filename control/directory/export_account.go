@@ -50,8 +50,9 @@ func (e *exporter) users(a *Account, id int64) {
 		ID                      int64
 		Key, Name, Email, State string
 	}
+	aliases := e.aliases(id)
 	for _, u := range collect[row](e, `SELECT id, key, name, coalesce(email, ''), state FROM users WHERE account_id = $1 ORDER BY key`, id) {
-		a.Users = append(a.Users, User{Key: u.Key, Name: u.Name, Email: u.Email, State: notOf("active", u.State),
+		a.Users = append(a.Users, User{Key: u.Key, Aliases: aliases[-u.ID], Name: u.Name, Email: u.Email, State: notOf("active", u.State),
 			Identities: collect[Identity](e, `SELECT source, value FROM user_identities WHERE account_id = $1 AND user_id = $2 AND valid_to = 'infinity' ORDER BY source, value`, id, u.ID)})
 	}
 }
@@ -95,6 +96,7 @@ type treeExporter struct {
 	place            string
 	children         map[int64][]node
 	amounts          map[int64]Amounts
+	called           map[int64][]string // aliases
 }
 
 type node struct {
@@ -108,7 +110,7 @@ func (n *node) String() string {
 }
 
 func (t *treeExporter) load() {
-	t.children, t.amounts = map[int64][]node{}, map[int64]Amounts{}
+	t.children, t.amounts, t.called = map[int64][]node{}, map[int64]Amounts{}, t.aliases(t.account)
 	for _, n := range collect[node](t.exporter, `SELECT s.id, p.parent_id, s.kind, coalesce(s.key, ''), coalesce(s.name, ''), coalesce(u.key, ''), m.membership_id IS NOT NULL
 			FROM scope_parents p JOIN scopes s ON s.account_id = p.account_id AND s.id = p.scope_id LEFT JOIN users u ON u.account_id = s.account_id AND u.id = s.user_id
 			LEFT JOIN primary_memberships m ON m.account_id = s.account_id AND m.membership_id = s.id AND m.valid_to = 'infinity'
@@ -200,11 +202,11 @@ func (t *treeExporter) below(parent int64) (members []Member, organizations []Or
 		case "membership":
 			members = append(members, Member{User: n.User, Primary: n.Primary, Amounts: amounts})
 		case "organization":
-			o := Organization{Key: n.Key, Name: notOf(n.Key, n.Name), Amounts: amounts}
+			o := Organization{Key: n.Key, Aliases: t.called[n.ID], Name: notOf(n.Key, n.Name), Amounts: amounts}
 			o.Members, o.Organizations, o.Teams = t.below(n.ID)
 			organizations = append(organizations, o)
 		case "team":
-			team := Team{Key: n.Key, Name: notOf(n.Key, n.Name), Amounts: amounts}
+			team := Team{Key: n.Key, Aliases: t.called[n.ID], Name: notOf(n.Key, n.Name), Amounts: amounts}
 			team.Members, _, _ = t.below(n.ID)
 			teams = append(teams, team)
 		default:

@@ -2,6 +2,7 @@ package directory_test
 
 import (
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -228,5 +229,40 @@ func TestAPlanWithoutThresholds(t *testing.T) {
 	}
 	if again := applied(t, pool, text, directory.Options{}); len(again) != 0 {
 		t.Fatalf("again %q", again)
+	}
+}
+
+// Keys that things had before are in the file: where it is applied they are aliases, too, and what still has such a key gets
+// the new one. A file from before the rename is refused.
+func TestAliasesAreExported(t *testing.T) {
+	t.Parallel()
+	pool, _ := demo(t)
+	before, _ := export(t, pool, "acme")
+	after := strings.ReplaceAll(before, "user: u-42", "user: grace")
+	for old, key := range map[string]string{"u-42": "grace", "support": "care", "eng": "engineering"} {
+		after = regexp.MustCompile(`(?m)^( *)- key: `+old+`$`).ReplaceAllString(after, "$1- key: "+key+"\n$1  aliases: ["+old+"]")
+	}
+	if changes := applied(t, pool, after, directory.Options{}); len(changes) != 3 {
+		t.Errorf("%q", changes)
+	}
+	text, _ := export(t, pool, "acme")
+	if changes := applied(t, pool, text, directory.Options{Prune: true}); len(changes) != 0 {
+		t.Errorf("the export changed %q", changes)
+	}
+	f, err := directory.Parse([]byte(before))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := directory.Apply(t.Context(), pool, f, directory.Options{Author: "test"}); err == nil || !strings.Contains(err.Error(), "is called grace by now") {
+		t.Errorf("the file from before: %v", err)
+	}
+	empty := testkit.Pool(t, testkit.Database(t), postgres.RoleMetering)
+	whole, _ := export(t, pool, "")
+	applied(t, empty, whole, directory.Options{})
+	if again, _ := export(t, empty, ""); again != whole {
+		t.Errorf("exported again:\n%s", again)
+	}
+	if _, err := directory.Parse([]byte(regexp.MustCompile(`(aliases:\s+- )u-42`).ReplaceAllString(text, "${1}u-1"))); err == nil || !strings.Contains(err.Error(), "is there twice") {
+		t.Errorf("an alias that is a key: %v", err)
 	}
 }

@@ -90,6 +90,7 @@ type Account struct {
 // User is a person or a key in one account.
 type User struct {
 	Key        string
+	Aliases    []string // keys that he had before
 	Name       string
 	Email      string
 	State      string // active (default), inactive
@@ -143,6 +144,7 @@ type Override struct {
 // Organization is a node that may nest.
 type Organization struct {
 	Key           string
+	Aliases       []string
 	Name          string
 	Amounts       `yaml:",inline"`
 	Members       []Member
@@ -153,6 +155,7 @@ type Organization struct {
 // Team is a node with members.
 type Team struct {
 	Key     string
+	Aliases []string
 	Name    string
 	Amounts `yaml:",inline"`
 	Members []Member

@@ -125,10 +125,15 @@ func (c *checker) account(a Account) {
 	c.key(place, a.Key)
 	c.zone(place, a.TimeZone)
 	c.oneOf(place+": state", a.State, "", "active", "suspended", "closed")
-	users := map[string]bool{}
+	users, named := map[string]bool{}, map[string]bool{}
 	for _, u := range a.Users {
 		c.key(place+": user "+u.Key, u.Key)
-		c.once(place+": user "+u.Key, users, u.Key)
+		c.once(place+": user "+u.Key, named, u.Key)
+		users[u.Key] = true
+		for _, alias := range u.Aliases {
+			c.key(place+": user "+u.Key+": alias", alias)
+			c.once(place+": user "+u.Key+": alias "+alias, named, alias)
+		}
 		c.oneOf(place+": user "+u.Key+": state", u.State, "", "active", "inactive")
 		for _, id := range u.Identities {
 			c.key(place+": user "+u.Key+": identity's source", id.Source)
@@ -166,19 +171,23 @@ type treeChecker struct {
 func (c *treeChecker) below(members []Member, organizations []Organization, teams []Team) {
 	c.members(members)
 	for _, o := range organizations {
-		c.node("organization", o.Key, o.Amounts)
+		c.node("organization", o.Key, o.Aliases, o.Amounts)
 		c.below(o.Members, o.Organizations, o.Teams)
 	}
 	for _, t := range teams {
-		c.node("team", t.Key, t.Amounts)
+		c.node("team", t.Key, t.Aliases, t.Amounts)
 		c.members(t.Members)
 	}
 }
 
-func (c *treeChecker) node(kind, key string, a Amounts) {
+func (c *treeChecker) node(kind, key string, aliases []string, a Amounts) {
 	place := c.place + ": " + kind + " " + key
 	c.key(place, key)
 	c.once(place, c.seen, kind+" "+key)
+	for _, alias := range aliases {
+		c.key(place+": alias", alias)
+		c.once(place+": alias "+alias, c.seen, kind+" "+alias)
+	}
 	c.amounts(place, a)
 }
 

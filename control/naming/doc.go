@@ -4,7 +4,11 @@
 // An event names a user by his key, or else by an identity: what a source calls him, dated and never edited. Usage of before
 // the end of an identity is his whose it was, whenever it comes.
 //
-// Failures: identity_taken, and those of every operation.
+// Keys are case-sensitive, in Unicode form NFC, and never given to another: one that was replaced is an alias, which charges
+// as the key does, whatever the time of the event; those of erased users are kept as keyed hashes. The database holds that,
+// for whoever adds one (key_aliases, erased_keys, keys_are_not_used_again). An alias stays as long as whom it names.
 //
-// Map: identities.go.
+// Failures: identity_taken, key_taken, and those of every operation.
+//
+// Map: keys.go, identities.go.
 package naming

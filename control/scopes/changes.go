@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"github.com/alchemi/cockpit/control/api"
+	"github.com/alchemi/cockpit/control/naming"
 )
 
 func (n noun) loadForChange(ctx context.Context, c *api.Call, named string) (*Scope, error) {
@@ -45,6 +46,29 @@ func (n noun) update(ctx context.Context, c *api.Call, in *updateInput) (*api.An
 		s.Name = *in.Body.Name
 	}
 	return n.saved(ctx, c, s, before, "updated")
+}
+
+type renameInput struct {
+	ScopePath
+	api.Idempotent
+	Body struct {
+		Key string `json:"key" maxLength:"256" doc:"in Unicode form NFC; case-sensitive"`
+	}
+}
+
+func (n noun) rename(ctx context.Context, c *api.Call, in *renameInput) (*api.Answer[Scope], error) {
+	key, err := api.GivenKey(in.Body.Key)
+	if err != nil {
+		return nil, err
+	}
+	s, err := n.loadForChange(ctx, c, in.Scope)
+	if err != nil {
+		return nil, err
+	}
+	if err := (naming.Keyed{Account: c.Account.ID, Kind: n.kind.Name, ID: s.number}).Rename(ctx, c.Tx, key, c.Now); err != nil {
+		return nil, err
+	}
+	return n.saved(ctx, c, s, *s, "renamed")
 }
 
 type scopeMove struct {

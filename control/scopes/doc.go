@@ -1,8 +1,8 @@
 // Package scopes is a section's tree as nouns of the API: organizations, which nest, teams, which hang below an organization
 // or the account, and memberships, a user's places below any of them.
 //
-// A key is what products name a team by: case-sensitive, in Unicode form NFC, never changed, and no other's of its kind in the
-// section, ever. Nothing is deleted: what is deactivated stands below nothing from then on, keeps what was charged to it, and
+// A key is what products name a team by: case-sensitive, in Unicode form NFC, and no other's of its kind in the section,
+// ever: one that it is renamed from is an alias. Nothing is deleted: what is deactivated stands below nothing from then on, keeps what was charged to it, and
 // usage that still names it is charged where it stood last. Moving it below something makes it active again.
 //
 // Links to parents are dated, and never edited: one ends at the moment at which the next begins. So an event is charged along

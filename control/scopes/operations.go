@@ -46,13 +46,17 @@ func (n noun) register(a *api.API) {
 			{As: sectionAdmin, Path: ofAcme + "/" + n.plural, Body: `{"key":"quality","name":"Quality","organization":"key:eng"}`}}}, n.create)
 	api.Read(a, api.Operation{Method: http.MethodGet, Path: one, ID: "get" + n.name, Summary: strings.ToUpper(article[:1]) + article[1:], Tag: tag, Permission: access.DirectoryRead,
 		Examples: []api.Example{{As: asAdmin, Path: made, Make: makes}}}, n.get)
-	api.Write(a, api.Operation{Method: http.MethodPatch, Path: one, ID: "update" + n.name, Summary: "Rename " + article, Tag: tag, Permission: access.DirectoryWrite,
+	api.Write(a, api.Operation{Method: http.MethodPatch, Path: one, ID: "update" + n.name, Summary: "Change the name of " + article, Tag: tag, Permission: access.DirectoryWrite,
 		Errors:   []int{http.StatusPreconditionRequired},
 		Examples: []api.Example{{As: asAdmin, Path: made, Make: makes, Header: map[string]string{"If-Match": "*"}, Body: `{"name":"Quality and safety"}`}}}, n.update)
 	api.Write(a, api.Operation{Method: http.MethodPost, Path: one + "/move", ID: "move" + n.name, Summary: "Move " + article + ", with all that is below it", Tag: tag, Permission: access.DirectoryWrite,
 		Description: "Usage of from now on is charged along the new path; what was charged stays. One that is inactive is active again.",
 		Examples: []api.Example{{As: asAdmin, Path: made + "/move", Make: makes, Body: `{"organization":"key:eng"}`},
 			{As: asAdmin, Path: made + "/move", Make: makes, Body: `{"organization":"key:nowhere"}`, Status: http.StatusUnprocessableEntity}}}, n.move)
+	api.Write(a, api.Operation{Method: http.MethodPost, Path: one + "/rename", ID: "rename" + n.name, Summary: "Give " + article + " another key", Tag: tag, Permission: access.DirectoryWrite,
+		Description: "The one that it had goes on naming it, as an alias: usage of either is charged to it, whatever its time. It is never another's.",
+		Examples: []api.Example{{As: asAdmin, Path: made + "/rename", Make: makes, Body: `{"key":"quality-and-safety"}`},
+			{As: sectionAdmin, Path: made + "/rename", Make: makes, Body: `{"key":""}`, Status: http.StatusUnprocessableEntity}}}, n.rename)
 	api.Write(a, api.Operation{Method: http.MethodPost, Path: one + "/deactivate", ID: "deactivate" + n.name, Summary: "Deactivate " + article, Tag: tag, Permission: access.DirectoryWrite,
 		Description: "Nothing may stand below it, neither organizations and teams nor members. It is not deleted: what was charged to it stays, and its key is not used again.",
 		Examples:    []api.Example{{As: asAdmin, Path: made + "/deactivate", Make: makes}}}, n.deactivate)
@@ -61,7 +65,7 @@ func (n noun) register(a *api.API) {
 type listInput struct {
 	api.SectionPath
 	api.Page
-	Q            string `query:"q" maxLength:"200" doc:"only those whose key or name has this in it, in any case"`
+	Q            string `query:"q" maxLength:"200" doc:"only those whose key, name or alias has this in it, in any case"`
 	State        string `query:"state" enum:"active,inactive" doc:"only those in this state"`
 	Organization string `query:"organization" maxLength:"300" doc:"only those right below this organization: its id, or key: and its key"`
 	Top          bool   `query:"top" doc:"only those right below the account"`
@@ -79,7 +83,9 @@ func (n noun) list(ctx context.Context, c *api.Call, in *listInput) (*api.Query[
 		q.Filter("(p.scope_id IS NOT NULL) = ?", in.State == "active")
 	}
 	if in.Q != "" {
-		q.Filter("lower((s.key || E'\\n' || coalesce(s.name, '')) COLLATE pg_c_utf8) LIKE ?", api.Like(in.Q))
+		q.Filter(`lower((s.key || E'\n' || coalesce(s.name, '')) COLLATE pg_c_utf8) LIKE ?
+			OR s.id IN (SELECT x.scope_id FROM key_aliases x WHERE x.account_id = ? AND x.section_id = ? AND lower(x.key COLLATE pg_c_utf8) LIKE ?)`,
+			api.Like(in.Q), c.Account.ID, c.Section.ID, api.Like(in.Q))
 	}
 	if in.Top {
 		q.Filter("o.kind = 'account'")
@@ -92,7 +98,7 @@ func (n noun) list(ctx context.Context, c *api.Call, in *listInput) (*api.Query[
 }
 
 type newScope struct {
-	Key          *string `json:"key,omitempty" maxLength:"256" doc:"what products name it by, in Unicode form NFC; case-sensitive; never changes"`
+	Key          *string `json:"key,omitempty" maxLength:"256" doc:"what products name it by, in Unicode form NFC; case-sensitive"`
 	Name         string  `json:"name" minLength:"1" maxLength:"200"`
 	Organization string  `json:"organization,omitempty" maxLength:"300" doc:"that it stands below: its id, or key: and its key; without: the account"`
 }

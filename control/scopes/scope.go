@@ -13,7 +13,8 @@ import (
 // Scope is an organization or a team as the API shows it.
 type Scope struct {
 	ID        string    `json:"id" example:"tem_1"`
-	Key       string    `json:"key" example:"support" doc:"what products name it by; never changes"`
+	Key       string    `json:"key" example:"support" doc:"what products name it by"`
+	Aliases   []string  `json:"aliases,omitempty" doc:"keys that it had before: products may go on naming it so"`
 	Name      string    `json:"name" example:"Support"`
 	State     string    `json:"state" enum:"active,inactive" doc:"inactive: it stands below nothing; what was charged to it stays"`
 	Parent    *Parent   `json:"parent,omitempty" doc:"absent where it is inactive"`
@@ -45,7 +46,8 @@ func newParent(kind string, account, scope int64, key, name string) *Parent {
 }
 
 const (
-	columns = `s.account_id, s.id, s.kind, s.revision, s.key, coalesce(s.name, s.key), s.created_at, ` + parentColumns
+	columns = `s.account_id, s.id, s.kind, s.revision, s.key, coalesce(s.name, s.key), s.created_at,
+		ARRAY(SELECT x.key FROM key_aliases x WHERE x.account_id = s.account_id AND x.scope_id = s.id ORDER BY x.id), ` + parentColumns
 	// parentColumns are what p links to: the scope o, of the account a.
 	parentColumns = `coalesce(o.id, 0), coalesce(o.kind, ''), coalesce(o.key, a.key), coalesce(o.name, a.name)`
 	tables        = `scopes s JOIN accounts a ON a.account_id = s.account_id
@@ -56,7 +58,7 @@ const (
 func scan(row pgx.CollectableRow) (s Scope, err error) {
 	var account, parent int64
 	var kind, parentKind, parentKey, parentName string
-	err = row.Scan(&account, &s.number, &kind, &s.revision, &s.Key, &s.Name, &s.CreatedAt, &parent, &parentKind, &parentKey, &parentName)
+	err = row.Scan(&account, &s.number, &kind, &s.revision, &s.Key, &s.Name, &s.CreatedAt, &s.Aliases, &parent, &parentKind, &parentKey, &parentName)
 	s.ID, s.State = newParent(kind, account, s.number, "", "").ID, "inactive"
 	if parent != 0 {
 		s.State, s.Parent = "active", newParent(parentKind, account, parent, parentKey, parentName)
@@ -71,7 +73,8 @@ func (s *Scope) answer() *api.Answer[Scope] { return api.NewAnswer(s.revision, *
 
 // load reads an organization or a team of the section.
 func load(ctx context.Context, c *api.Call, kind api.Kind, ref api.Ref) (*Scope, error) {
-	rows, err := c.Tx.Query(ctx, `SELECT `+columns+` FROM `+tables+` WHERE s.account_id = $1 AND s.section_id = $2 AND s.kind = $3 AND (s.id = $4 OR s.key = $5)`,
+	rows, err := c.Tx.Query(ctx, `SELECT `+columns+` FROM `+tables+` WHERE s.account_id = $1 AND s.section_id = $2 AND s.kind = $3 AND (s.id = $4 OR s.key = $5
+			OR s.id = (SELECT scope_id FROM key_aliases WHERE account_id = $1 AND section_id = $2 AND kind = $3 AND key = $5))`,
 		c.Account.ID, c.Section.ID, kind.Name, ref.ID, ref.Key)
 	s, err := api.One(kind, rows, err, scan)
 	return &s, err

@@ -271,3 +271,46 @@ func TestTheLimitOfTeams(t *testing.T) {
 	a.Want(http.StatusOK, http.MethodPost, teams+"/key:sales/move", `{}`)
 	a.Want(http.StatusCreated, http.MethodPost, orgs, `{"name":"A"}`)
 }
+
+// Products go on naming a team by the key that it had: charged along the same path, at any time.
+func TestRenaming(t *testing.T) {
+	t.Parallel()
+	s := controltest.New(t, controltest.Options{})
+	a := s.As("section_admin:acme/copilot")
+	resolve := func(team string, at time.Time) metering.Resolution {
+		t.Helper()
+		f, err := metering.Follow(t.Context(), s.Metering, slog.Default(), time.Hour)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var to metering.Resolution
+		f.Current().Resolve(&metering.Request{Source: "alchemi-web", Account: "acme", Section: "copilot", User: "u-42", Team: team, Model: "gpt-5", TimeMicros: at.UnixMicro()}, &to)
+		return to
+	}
+	was := resolve("support", time.Now())
+	var team scopes.Scope
+	a.Want(http.StatusOK, http.MethodPost, teams+"/key:support/rename", `{"key":"care"}`).Into(&team)
+	if team.Key != "care" || !slices.Equal(team.Aliases, []string{"support"}) {
+		t.Errorf("%+v", team)
+	}
+	for _, key := range []string{"support", "care"} {
+		for _, at := range []time.Time{time.Now(), time.Now().Add(-24 * time.Hour)} {
+			if to := resolve(key, at); !slices.Equal(to.Path.Scopes, was.Path.Scopes) || to.Member != was.Member || to.Flags != was.Flags {
+				t.Errorf("%s: %+v, and was %+v", key, to, was)
+			}
+		}
+		a.Want(http.StatusOK, http.MethodGet, teams+"/key:"+key, "")
+		if r := a.Do(http.MethodPost, teams, `{"key":"`+key+`","name":"Another"}`); r.Code() != "key_taken" {
+			t.Errorf("%s again: %d %s", key, r.Status, r.Body)
+		}
+		if r := a.Do(http.MethodPost, teams+"/key:sales/rename", `{"key":"`+key+`"}`); r.Code() != "key_taken" {
+			t.Errorf("%s for another: %d %s", key, r.Status, r.Body)
+		}
+		a.Want(http.StatusCreated, http.MethodPost, orgs, `{"key":"`+key+`","name":"An organization, which is another thing"}`)
+	}
+	if have := keys(s, teams+"?q=UPPO"); !slices.Equal(have, []string{"care"}) {
+		t.Errorf("by its alias: %q", have)
+	}
+	a.Want(http.StatusOK, http.MethodPost, orgs+"/key:eng/rename", `{"key":"engineering"}`)
+	a.Want(http.StatusCreated, http.MethodPost, teams, `{"name":"Below it","organization":"key:eng"}`)
+}

@@ -66,6 +66,8 @@ const table = `unnest($1::bigint[], $2::text[], $3::jsonb[], $4::bigint[], $5::b
 		k(section_id, key, sources, events, cycle_events, credits, cycle_credits, first_at, last_at) JOIN sections s ON s.id = k.section_id
 	LEFT JOIN LATERAL (SELECT id, key FROM (
 			SELECT u.id, u.key FROM users u WHERE u.account_id = $10 AND u.key = k.key
+			UNION ALL SELECT u.id, u.key FROM key_aliases a JOIN users u ON u.account_id = a.account_id AND u.id = a.user_id
+				WHERE a.account_id = $10 AND a.kind = 'user' AND a.section_id IS NULL AND a.key = k.key
 			UNION ALL SELECT u.id, u.key FROM user_identities i JOIN users u ON u.account_id = i.account_id AND u.id = i.user_id
 				WHERE i.account_id = $10 AND i.value = k.key AND i.valid_to = 'infinity' AND k.sources ? i.source) o LIMIT 1) u ON true`
 

@@ -54,7 +54,8 @@ type createInput struct {
 func user(ctx context.Context, c *api.Call, named, key string) (id, holder int64, err error) {
 	ref := api.UserKind.Ref(named)
 	var erased bool
-	rows, err := c.Tx.Query(ctx, `SELECT id, erased_at IS NOT NULL, coalesce((SELECT o.id FROM users o WHERE o.account_id = $1 AND o.key = $4), 0)
+	rows, err := c.Tx.Query(ctx, `SELECT id, erased_at IS NOT NULL, coalesce((SELECT o.id FROM users o WHERE o.account_id = $1 AND o.key = $4),
+			(SELECT a.user_id FROM key_aliases a WHERE a.account_id = $1 AND a.kind = 'user' AND a.key = $4), 0)
 		FROM users WHERE account_id = $1 AND (id = $2 OR key = $3)`, c.Account.ID, ref.ID, ref.Key, key)
 	if err != nil {
 		return 0, 0, err

@@ -1,9 +1,10 @@
 // Package users is the user as a noun of the API: whom usage is charged to, in one account. He need not be able to sign in.
 //
-// A key is what products name him by: case-sensitive, in Unicode form NFC, never changed, and no other user's. States: active ⇄
+// A key is what products name him by: case-sensitive, in Unicode form NFC, and no other user's, ever: one that
+// he is renamed from is an alias. States: active ⇄
 // inactive (usage that still comes is charged, and flagged) → erased, for good: name, e-mail, identities and what alerts call
-// him are gone, the key is a neutral one, and what was charged stays with his id. An erased user's key is not remembered,
-// since it may say who he was; nor does the audit log ever have name, e-mail, key or the values of identities, but only that
+// him are gone, the key is a neutral one, and what was charged stays with his id. An erased user's keys are known by keyed
+// hashes alone, since they may say who he was, so that nobody gets them again; nor does the audit log ever have name, e-mail, key or the values of identities, but only that
 // they changed. Every user has a row in each section of the account, as in each section that comes later.
 //
 // Identities are what others call a user: unique in an account while they last, dated, and never edited. Usage of before the
@@ -13,5 +14,5 @@
 //
 // Failures: key_taken, identity_taken, limit_reached, user_inactive, user_active, user_erased, and those of every operation.
 //
-// Map: user.go (the object and its store), list.go, operations.go, identities.go, erase.go, export.go.
+// Map: user.go (the object and its store), list.go, operations.go, identities.go, rename.go, erase.go, export.go.
 package users

@@ -28,6 +28,9 @@ type eraseInput struct {
 // erasing takes away who a user, $2 of account $1, is, as of $3. His places and amounts stay as they were until now.
 var erasing = []string{
 	`DELETE FROM user_identities WHERE account_id = $1 AND user_id = $2 AND $3::timestamptz IS NOT NULL`,
+	`INSERT INTO erased_keys (account_id, hash) SELECT $1, erased_key_hash($1, k.key) FROM (SELECT key FROM users WHERE account_id = $1 AND id = $2
+		UNION SELECT key FROM key_aliases WHERE account_id = $1 AND user_id = $2) k WHERE $3::timestamptz IS NOT NULL ON CONFLICT DO NOTHING`,
+	`DELETE FROM key_aliases WHERE account_id = $1 AND user_id = $2 AND $3::timestamptz IS NOT NULL`,
 	`UPDATE attributions SET key = '', reason = '', below = NULL, state = CASE WHEN state IN ('waiting', 'running') THEN 'failed' ELSE state END,
 		finished_at = coalesce(finished_at, $3) WHERE account_id = $1 AND user_id = $2`,
 	`UPDATE alerts SET data = data #- '{scope,key}' #- '{scope,name}' WHERE account_id = $1 AND $3::timestamptz IS NOT NULL
@@ -35,7 +38,7 @@ var erasing = []string{
 	`UPDATE scope_parents SET valid_to = greatest($3, valid_from + interval '1 microsecond') WHERE account_id = $1 AND valid_to = 'infinity'
 		AND scope_id IN (SELECT id FROM scopes WHERE account_id = $1 AND user_id = $2 AND kind = 'membership')`,
 	`UPDATE primary_memberships SET valid_to = greatest($3, valid_from + interval '1 microsecond') WHERE account_id = $1 AND user_id = $2 AND valid_to = 'infinity'`,
-	`UPDATE users SET key = 'erased-' || id, name = '', email = NULL, state = 'inactive', erased_at = $3, revision = revision + 1 WHERE account_id = $1 AND id = $2`,
+	`UPDATE users SET key = 'erased-' || id, name = '', email = NULL, state = 'inactive', key_since = NULL, erased_at = $3, revision = revision + 1 WHERE account_id = $1 AND id = $2`,
 }
 
 func erase(ctx context.Context, c *api.Call, in *eraseInput) (*api.Answer[User], error) {

@@ -16,6 +16,7 @@ import (
 var held = []struct{ name, sql string }{
 	{"identities", `SELECT source, value, valid_from AS "from", nullif(valid_to, 'infinity') AS "to", recorded_at FROM user_identities
 		WHERE account_id = $1 AND user_id = $2 ORDER BY id`},
+	{"aliases", `SELECT key, recorded_at FROM key_aliases WHERE account_id = $1 AND user_id = $2 ORDER BY id`},
 	{"attributions", `SELECT key, reason, state, corrected, created_at, finished_at FROM attributions WHERE account_id = $1 AND user_id = $2 ORDER BY id`},
 	{"memberships", `SELECT x.key AS section, o.kind AS of, o.key, o.name, p.valid_from AS "from", nullif(p.valid_to, 'infinity') AS "to"
 		FROM scopes s JOIN scope_parents p ON p.account_id = s.account_id AND p.scope_id = s.id JOIN scopes o ON o.account_id = s.account_id AND o.id = p.parent_id

@@ -21,7 +21,7 @@ func apply(ctx context.Context, c *api.Call, _ []*imports.Line, plans []plan) er
 		switch {
 		case p.was == nil:
 			action = "user.created"
-		case p.is == *p.was:
+		case !p.changes():
 			continue // identities are on record by themselves
 		case p.is.State == p.was.State:
 		case p.is.State == "active":
@@ -34,6 +34,11 @@ func apply(ctx context.Context, c *api.Call, _ []*imports.Line, plans []plan) er
 		}
 	}
 	return changeIdentities(ctx, c, plans)
+}
+
+// changes says whether a user who is there becomes another.
+func (p *plan) changes() bool {
+	return p.was != nil && (p.is.Name != p.was.Name || p.is.Email != p.was.Email || p.is.State != p.was.State)
 }
 
 // written are users in columns.
@@ -79,7 +84,7 @@ func insertUsers(ctx context.Context, c *api.Call, plans []plan) error {
 func updateUsers(ctx context.Context, c *api.Call, plans []plan) error {
 	var w written
 	for i := range plans {
-		if plans[i].was != nil && plans[i].is != *plans[i].was {
+		if plans[i].changes() {
 			w.add(&plans[i].is)
 		}
 	}

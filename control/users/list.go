@@ -9,7 +9,7 @@ import (
 
 // Filter says which users: of a list, or of a job.
 type Filter struct {
-	Q            string `query:"q" json:"q,omitempty" maxLength:"200" doc:"only those whose key, name or e-mail has this in it, in any case"`
+	Q            string `query:"q" json:"q,omitempty" maxLength:"200" doc:"only those whose key, name, e-mail or alias has this in it, in any case"`
 	State        string `query:"state" json:"state,omitempty" enum:"active,inactive,erased" doc:"only those in this state"`
 	Section      string `query:"section" json:"section,omitempty" maxLength:"200" doc:"only those who are members in this section: its id, or key: and its key. With without_team: those who are in no team of it"`
 	Team         string `query:"team" json:"team,omitempty" maxLength:"300" doc:"only its members: its id, or with section key: and its key"`
@@ -44,7 +44,8 @@ func (f *Filter) query(ctx context.Context, c *api.Call) (*api.Query[User], erro
 		q.Filter(stateOf+" = ?", f.State)
 	}
 	if f.Q != "" {
-		q.Filter("u.search LIKE ?", api.Like(f.Q))
+		q.Filter("u.search LIKE ? OR u.id IN (SELECT a.user_id FROM key_aliases a WHERE a.account_id = ? AND a.kind = 'user' AND lower(a.key COLLATE pg_c_utf8) LIKE ?)",
+			api.Like(f.Q), c.Account.ID, api.Like(f.Q))
 	}
 	return q, f.places(ctx, c, q)
 }

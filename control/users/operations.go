@@ -41,10 +41,11 @@ func Register(a *api.API) {
 	}
 	registerIdentities(a)
 	registerErasing(a)
+	registerRenaming(a)
 }
 
 type newUser struct {
-	Key   *string `json:"key,omitempty" maxLength:"256" doc:"what products name him by, in Unicode form NFC; case-sensitive; never changes"`
+	Key   *string `json:"key,omitempty" maxLength:"256" doc:"what products name him by, in Unicode form NFC; case-sensitive"`
 	Name  string  `json:"name" minLength:"1" maxLength:"200"`
 	Email string  `json:"email,omitempty" maxLength:"320" format:"email"`
 }

@@ -14,7 +14,8 @@ import (
 // User is a user as the API shows him.
 type User struct {
 	ID        string    `json:"id" example:"usr_1"`
-	Key       string    `json:"key" example:"u-1" doc:"what products name him by; never changes"`
+	Key       string    `json:"key" example:"u-1" doc:"what products name him by"`
+	Aliases   []string  `json:"aliases,omitempty" doc:"keys that he had before: products may go on naming him so"`
 	Name      string    `json:"name" example:"Ada Lovelace"`
 	Email     string    `json:"email,omitempty" example:"ada@acme.example"`
 	State     string    `json:"state" enum:"active,inactive,erased" doc:"inactive: what he still uses is charged, and flagged"`
@@ -25,10 +26,14 @@ type User struct {
 
 const stateOf = `CASE WHEN u.erased_at IS NULL THEN u.state ELSE 'erased' END`
 
-const columns = `u.id, u.revision, u.key, u.name, coalesce(u.email, ''), ` + stateOf + `, u.created_at`
+const columns = `u.id, u.revision, u.key, u.name, coalesce(u.email, ''), ` + stateOf + `, u.created_at,
+	ARRAY(SELECT a.key FROM key_aliases a WHERE a.account_id = u.account_id AND a.user_id = u.id ORDER BY a.id)`
+
+// aliased is whose alias $3 is, in account $1.
+const aliased = `(SELECT user_id FROM key_aliases WHERE account_id = $1 AND kind = 'user' AND section_id IS NULL AND key = $3)`
 
 func scan(row pgx.CollectableRow) (u User, err error) {
-	err = row.Scan(&u.number, &u.revision, &u.Key, &u.Name, &u.Email, &u.State, &u.CreatedAt)
+	err = row.Scan(&u.number, &u.revision, &u.Key, &u.Name, &u.Email, &u.State, &u.CreatedAt, &u.Aliases)
 	u.ID = api.UserKind.ID(u.number)
 	return u, err
 }
@@ -42,6 +47,7 @@ type recorded struct {
 	State string `json:"state"`
 	Name  string `json:"name,omitempty"`
 	Email string `json:"email,omitempty"`
+	Key   string `json:"key,omitempty"`
 }
 
 const changed = "changed"
@@ -55,6 +61,9 @@ func (u *User) record(ctx context.Context, c *api.Call, action, reason string, b
 		if before.Name != u.Name {
 			after.Name = changed
 		}
+		if before.Key != u.Key && u.State != "erased" {
+			after.Key = changed
+		}
 		if before.Email != u.Email {
 			after.Email = changed
 		}
@@ -65,7 +74,7 @@ func (u *User) record(ctx context.Context, c *api.Call, action, reason string, b
 
 // load reads a user of the account.
 func load(ctx context.Context, c *api.Call, ref api.Ref) (*User, error) {
-	rows, err := c.Tx.Query(ctx, `SELECT `+columns+` FROM users u WHERE u.account_id = $1 AND (u.id = $2 OR u.key = $3)`, c.Account.ID, ref.ID, ref.Key)
+	rows, err := c.Tx.Query(ctx, `SELECT `+columns+` FROM users u WHERE u.account_id = $1 AND (u.id = $2 OR u.key = $3 OR u.id = `+aliased+`)`, c.Account.ID, ref.ID, ref.Key)
 	u, err := api.One(api.UserKind, rows, err, scan)
 	return &u, err
 }

@@ -16,7 +16,7 @@ type directory struct {
 	cycles   map[[2]int64][]cycle
 	scopes   map[int64]scope
 	links    []link // by scope
-	teams    map[teamKey]int64
+	teams    map[teamKey]named
 	people   people
 	prices   priceList
 }
@@ -40,7 +40,8 @@ type teamKey struct {
 
 // people is who has which key, and where they stand.
 type people struct {
-	users       map[keyOf]user
+	users       map[keyOf]named
+	erased      map[int64]bool // users whose keys and identities are gone
 	identities  map[keyOf][]external
 	rows        map[[2]int64]int64   // the row beside the tree, by user and section
 	memberships map[[2]int64][]int64 // by user and section, oldest first
@@ -52,7 +53,8 @@ type keyOf struct {
 	key     string
 }
 
-type user struct{ id, created int64 }
+// named is whom a key names, of today or of before, and since when events may have.
+type named struct{ id, since int64 }
 
 type external struct {
 	source             string
@@ -71,7 +73,7 @@ const slack = 5_000_000 // µs
 
 func (v *verification) readDirectory(ctx context.Context) error {
 	d := &directory{accounts: map[string]int64{}, erased: map[int64]bool{}, sections: map[string]int64{}, roots: map[[2]int64]int64{}, cycles: map[[2]int64][]cycle{}, scopes: map[int64]scope{},
-		teams: map[teamKey]int64{}}
+		teams: map[teamKey]named{}}
 	v.dir = d
 	for _, read := range []func(context.Context) error{v.readScopes, v.readPeople, v.readPrices} {
 		if err := read(ctx); err != nil {
@@ -105,13 +107,11 @@ func (v *verification) readScopes(ctx context.Context) error {
 		{`SELECT account_id, section_id, root_scope_id FROM account_sections`, []any{&a, &b, &c}, func() { d.roots[[2]int64{a, b}] = c }},
 		{`SELECT account_id, section_id, extract(epoch FROM start_at)::bigint, extract(epoch FROM end_at)::bigint FROM cycles ORDER BY start_at`, []any{&a, &b, &c, &e},
 			func() { d.cycles[[2]int64{a, b}] = append(d.cycles[[2]int64{a, b}], cycle{c, e}) }},
-		{`SELECT id, account_id, section_id, coalesce(user_id, 0), ` + in("created_at") + `, kind, CASE kind WHEN 'team' THEN key ELSE '' END FROM scopes`, []any{&a, &b, &c, &e, &f, &kind, &key},
-			func() {
-				d.scopes[a] = scope{account: b, section: c, user: e, created: f, kind: kind[0]}
-				if kind == "team" {
-					d.teams[teamKey{b, c, key}] = a
-				}
-			}},
+		{`SELECT id, account_id, section_id, coalesce(user_id, 0), ` + in("created_at") + `, kind FROM scopes`, []any{&a, &b, &c, &e, &f, &kind},
+			func() { d.scopes[a] = scope{account: b, section: c, user: e, created: f, kind: kind[0]} }},
+		{`SELECT id, account_id, section_id, key, ` + in("coalesce(key_since, created_at)") + ` FROM scopes WHERE kind = 'team'
+			UNION ALL SELECT scope_id, account_id, section_id, key, ` + in("recorded_at") + ` FROM key_aliases WHERE kind = 'team'`, []any{&a, &b, &c, &key, &e},
+			func() { d.teams[teamKey{b, c, key}] = named{a, e} }},
 		{`SELECT scope_id, parent_id, ` + in("valid_from") + `, ` + in("valid_to") + `, ` + in("recorded_at") + ` FROM scope_parents ORDER BY scope_id, valid_from`, []any{&a, &b, &c, &e, &f},
 			func() { d.links = append(d.links, link{scope: a, parent: b, from: c, to: e, recorded: f}) }},
 	} {
@@ -124,7 +124,7 @@ func (v *verification) readScopes(ctx context.Context) error {
 
 func (v *verification) readPeople(ctx context.Context) error {
 	p := &v.dir.people
-	*p = people{users: map[keyOf]user{}, identities: map[keyOf][]external{}, rows: map[[2]int64]int64{}, memberships: map[[2]int64][]int64{}, primaries: map[[2]int64][]primary{}}
+	*p = people{users: map[keyOf]named{}, erased: map[int64]bool{}, identities: map[keyOf][]external{}, rows: map[[2]int64]int64{}, memberships: map[[2]int64][]int64{}, primaries: map[[2]int64][]primary{}}
 	var a, b, c, e, f int64
 	var key, source string
 	for _, q := range []struct {
@@ -132,7 +132,9 @@ func (v *verification) readPeople(ctx context.Context) error {
 		dest []any
 		row  func()
 	}{
-		{`SELECT account_id, id, key, ` + in("created_at") + ` FROM users`, []any{&a, &b, &key, &c}, func() { p.users[keyOf{a, key}] = user{b, c} }},
+		{`SELECT account_id, id, key, ` + in("coalesce(key_since, created_at)") + `, (erased_at IS NOT NULL)::int FROM users`, []any{&a, &b, &key, &c, &e},
+			func() { p.users[keyOf{a, key}], p.erased[b] = named{b, c}, e == 1 }},
+		{`SELECT account_id, user_id, key, ` + in("recorded_at") + ` FROM key_aliases WHERE kind = 'user'`, []any{&a, &b, &key, &c}, func() { p.users[keyOf{a, key}] = named{b, c} }},
 		{`SELECT account_id, user_id, source, value, ` + in("valid_to") + `, ` + in("recorded_at") + ` FROM user_identities ORDER BY valid_from`, []any{&a, &b, &source, &key, &c, &e},
 			func() {
 				p.identities[keyOf{a, key}] = append(p.identities[keyOf{a, key}], external{source: source, user: b, to: c, recorded: e})

@@ -56,7 +56,7 @@ func (d *directory) whom(e *event, dec *decision) error {
 	if d.accounts[e.Data.Account] != p.account || d.sections[e.Data.Section] != p.section {
 		return fmt.Errorf("it was charged to account %d, section %d", p.account, p.section)
 	}
-	if d.erased[p.account] {
+	if d.erased[p.account] || d.people.erased[d.scopes[p.user].user] {
 		return nil
 	}
 	last := p.scopes[len(p.scopes)-1]
@@ -85,9 +85,9 @@ type standing struct{ row, last, flags int64 }
 
 // standing finds whom an event charges (contracts.md, Whom it charges).
 func (d *directory) standing(e *event, p *path, m moment) (s standing) {
-	team := d.teams[teamKey{p.account, p.section, e.Data.Team}]
-	if d.scopes[team].created > m.known {
-		team = 0
+	team := int64(0)
+	if t := d.teams[teamKey{p.account, p.section, e.Data.Team}]; t.since <= m.known {
+		team = t.id
 	}
 	if e.Data.Team != "" && team == 0 {
 		s.flags |= teamMismatch
@@ -126,13 +126,13 @@ func (d *directory) standing(e *event, p *path, m moment) (s standing) {
 	return s
 }
 
-// user is who has the key, or else the external identity: of the event's source, or of any if all say the same.
+// user is who has the key or had it, or else the external identity: of the event's source, or of any if all say the same.
 func (d *directory) user(e *event, account int64, m moment) (found int64) {
 	if e.Data.User == "" {
 		return 0
 	}
 	key := keyOf{account, e.Data.User}
-	if u := d.people.users[key]; u.id != 0 && u.created <= m.known {
+	if u := d.people.users[key]; u.id != 0 && u.since <= m.known {
 		return u.id
 	}
 	ambiguous := false

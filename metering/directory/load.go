@@ -181,6 +181,8 @@ func (l *loader) users(args []any) {
 		u := &some[len(some)-1]
 		l.account[account].users[key], l.user[id] = u, u
 	}, `SELECT account_id, id, key, state FROM users WHERE account_id`+ofThese+` ORDER BY account_id`, args, &account, &id, &key, &state)
+	l.each(func() { l.account[account].users[key] = l.user[id] },
+		`SELECT account_id, user_id, key FROM key_aliases WHERE account_id`+ofThese+` AND kind = 'user'`, args, &account, &id, &key)
 	l.each(func() {
 		of := l.account[account].identities
 		of[value] = append(of[value], identity{source: key, user: l.user[id], to: to})
@@ -233,13 +235,15 @@ func (l *loader) scopes(args []any) {
 		user    int64
 	}
 	var memberships []node
+	teams := map[int64]*lineage{}
 	l.each(func() {
 		at := [2]int64{accountID, sectionID}
 		sec := l.section[at]
 		switch {
 		case sec == nil:
 		case kind == "team":
-			sec.teams[key] = &lineage{scope: id, steps: l.trees[at].to(id)}
+			teams[id] = &lineage{scope: id, steps: l.trees[at].to(id)}
+			sec.teams[key] = teams[id]
 		case kind == "membership":
 			memberships = append(memberships, node{sec, l.trees[at], id, userID})
 		case kind == "user":
@@ -247,6 +251,11 @@ func (l *loader) scopes(args []any) {
 		}
 	}, `SELECT account_id, section_id, id, kind, coalesce(key, ''), coalesce(user_id, 0) FROM scopes WHERE account_id`+ofThese+` ORDER BY id`,
 		args, &accountID, &sectionID, &id, &kind, &key, &userID)
+	l.each(func() {
+		if sec := l.section[[2]int64{accountID, sectionID}]; sec != nil {
+			sec.teams[key] = teams[id]
+		}
+	}, `SELECT account_id, section_id, scope_id, key FROM key_aliases WHERE account_id`+ofThese+` AND kind = 'team'`, args, &accountID, &sectionID, &id, &key)
 	for _, n := range memberships {
 		links := n.tree.parents[n.id]
 		if len(links) == 0 {

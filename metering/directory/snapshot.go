@@ -62,7 +62,7 @@ type account struct {
 	id         int64
 	key        string
 	suspended  bool
-	users      map[string]*user // by key
+	users      map[string]*user // by key, and by those that they had before
 	identities map[string][]identity
 	sections   map[string]*section // by key
 	models     map[modelKey]*model
@@ -117,7 +117,7 @@ type section struct {
 	id       int64
 	root     *Path // the account alone
 	off      bool
-	teams    map[string]*lineage
+	teams    map[string]*lineage // by key, and by those that they had before
 	cycles   []cycle
 	calendar allocation.Calendar // of times that no row covers
 }
