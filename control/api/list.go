@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/jackc/pgx/v5"
@@ -71,6 +72,22 @@ func (q *Query[T]) Filter(condition string, args ...any) {
 		condition = strings.Replace(condition, "?", fmt.Sprintf("$%d", len(q.Args)), 1)
 	}
 	q.Where = append(q.Where, condition)
+}
+
+// Created is embedded by lists of what was made at a time.
+type Created struct {
+	After  time.Time `query:"created_after" json:"created_after,omitzero" doc:"only those made at this time or later"`
+	Before time.Time `query:"created_before" json:"created_before,omitzero" doc:"only those made before this time"`
+}
+
+// FilterCreated keeps those that column says were made then.
+func FilterCreated[T any](q *Query[T], column string, when Created) {
+	if !when.After.IsZero() {
+		q.Filter(column+" >= ?", when.After)
+	}
+	if !when.Before.IsZero() {
+		q.Filter(column+" < ?", when.Before)
+	}
 }
 
 // Search keeps the rows that have text in one of the columns, in any case. An empty text keeps all. It reads every row that

@@ -27,7 +27,7 @@ var erasing = []struct{ table, sql string }{
 	{"key_aliases", `DELETE FROM key_aliases WHERE account_id = $1`},
 	{"erased_keys", `DELETE FROM erased_keys WHERE account_id = $1`},
 	{"attributions", `DELETE FROM attributions WHERE account_id = $1`},
-	{"users", `UPDATE users SET key = 'erased-' || id, name = '', email = NULL, state = 'inactive' WHERE account_id = $1`},
+	{"users", `UPDATE users SET key = 'erased-' || id, name = '', email = NULL, person_id = NULL, state = 'inactive' WHERE account_id = $1`},
 	{"scopes", `UPDATE scopes SET key = CASE WHEN key IS NOT NULL THEN 'erased-' || id END, name = NULL WHERE account_id = $1`},
 	{"models", `UPDATE models SET key = 'erased-' || id, provider = '' WHERE account_id = $1`},
 	{"budget_plans", `UPDATE budget_plans SET key = 'erased-' || id WHERE account_id = $1`},

@@ -8,7 +8,9 @@
 // as the key does, whatever the time of the event; those of erased users are kept as keyed hashes. The database holds that,
 // for whoever adds one (key_aliases, erased_keys, keys_are_not_used_again). An alias stays as long as whom it names.
 //
-// Failures: identity_taken, key_taken, and those of every operation.
+// A user may be linked to a person who signs in, platform-wide: by whoever says so in the API, or accepts an invite.
 //
-// Map: keys.go, identities.go.
+// Failures: identity_taken, key_taken, user_linked, person_linked, person_ambiguous, and those of every operation.
+//
+// Map: keys.go, identities.go, people.go.
 package naming

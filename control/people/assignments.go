@@ -8,6 +8,7 @@ import (
 	"github.com/alchemi/cockpit/control/access"
 	"github.com/alchemi/cockpit/control/api"
 	"github.com/alchemi/cockpit/control/audit"
+	"github.com/alchemi/cockpit/control/naming"
 	"github.com/jackc/pgx/v5"
 )
 
@@ -125,9 +126,7 @@ func keepsAdmin(ctx context.Context, c *api.Call, person int64) error {
 }
 
 type newAssignment struct {
-	Person  string `json:"person,omitempty" maxLength:"200" doc:"the id of somebody who has a role in the account"`
-	Subject string `json:"subject,omitempty" maxLength:"200" doc:"or the issuer's name for the person"`
-	Email   string `json:"email,omitempty" maxLength:"320" doc:"or the person's e-mail, in any case"`
+	naming.Somebody
 	Role    string `json:"role" enum:"account_admin,account_viewer,section_admin" doc:"account_admin gives nothing to whom the issuer does not call admin of the account"`
 	Section string `json:"section,omitempty" maxLength:"200" doc:"the id, or key: and the key, of the one section that it is for; a section_admin has one, an account_admin none"`
 }
@@ -145,7 +144,7 @@ func createAssignment(ctx context.Context, c *api.Call, in *createAssignmentInpu
 	case in.Body.Role == "account_admin" && has:
 		return nil, api.Invalid("body.section", "an account_admin is of all sections; section_admin is the role of one")
 	}
-	person, err := in.Body.find(ctx, c)
+	person, err := in.Body.Find(ctx, c)
 	if err != nil {
 		return nil, err
 	}
@@ -172,45 +171,6 @@ func createAssignment(ctx context.Context, c *api.Call, in *createAssignmentInpu
 		change.Before = a
 	}
 	return &struct{ Body Assignment }{a}, c.Record(ctx, change)
-}
-
-// find is the person whom the body names, in one of three ways.
-func (n *newAssignment) find(ctx context.Context, c *api.Call) (int64, error) {
-	var ways []way
-	if n.Person != "" {
-		ways = append(ways, way{"person", `SELECT id FROM people p WHERE id = $1 AND ($2 OR EXISTS (SELECT FROM assignments x WHERE x.account_id = $3 AND x.person_id = p.id))`,
-			[]any{api.PersonKind.Ref(n.Person).ID, c.Principal.Is(access.SuperAdmin), c.Account.ID}})
-	}
-	if n.Subject != "" {
-		ways = append(ways, way{"subject", `SELECT id FROM people WHERE subject = $1`, []any{n.Subject}})
-	}
-	if n.Email != "" {
-		ways = append(ways, way{"email", `SELECT id FROM people WHERE lower(email) = lower($1)`, []any{n.Email}})
-	}
-	if len(ways) != 1 {
-		return 0, api.Invalid("body", "name the person in one way: person, subject or email")
-	}
-	w := ways[0]
-	rows, err := c.Tx.Query(ctx, w.sql, w.args...)
-	if err != nil {
-		return 0, err
-	}
-	found, err := pgx.CollectRows(rows, pgx.RowTo[int64])
-	switch {
-	case err != nil:
-		return 0, err
-	case len(found) == 0:
-		return 0, api.Invalid("body."+w.field, "nobody who has signed in is called so")
-	case len(found) > 1:
-		return 0, api.Conflict("person_ambiguous", "Several people have that "+w.field+": name the person in another way.")
-	}
-	return found[0], nil
-}
-
-// way is one in which a body may name a person.
-type way struct {
-	field, sql string
-	args       []any
 }
 
 // section is the id of the section that the body names, one of the account's; 0 for none.

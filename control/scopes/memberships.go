@@ -46,6 +46,8 @@ type MembershipFilter struct {
 	Organization string `query:"organization" json:"organization,omitempty" maxLength:"300" doc:"only those right below this organization: its id, or key: and its key"`
 	Top          bool   `query:"top" json:"top,omitempty" doc:"only those right below the account"`
 	Primary      bool   `query:"primary" json:"primary,omitempty" doc:"only primary ones"`
+	Q            string `query:"q" json:"q,omitempty" maxLength:"200" doc:"only those of users whose key, name or e-mail has this in it, in any case"`
+	api.Created
 }
 
 type listMembershipsInput struct {
@@ -73,6 +75,10 @@ func (f *MembershipFilter) query(c *api.Call) *api.Query[Membership] {
 				c.Account.ID, c.Section.ID, kind.Name, ref.ID, ref.Key)
 		}
 	}
+	if f.Q != "" {
+		q.Filter("u.search LIKE ?", api.Like(f.Q))
+	}
+	api.FilterCreated(q, "p.valid_from", f.Created)
 	if f.Top {
 		q.Filter("o.kind = 'account'")
 	}

@@ -68,8 +68,10 @@ type listInput struct {
 	Q            string `query:"q" maxLength:"200" doc:"only those whose key, name or alias has this in it, in any case"`
 	State        string `query:"state" enum:"active,inactive" doc:"only those in this state"`
 	Organization string `query:"organization" maxLength:"300" doc:"only those right below this organization: its id, or key: and its key"`
-	Top          bool   `query:"top" doc:"only those right below the account"`
-	Sort         string `query:"sort" enum:"key,-key,name,-name" default:"key"`
+	Key          string `query:"key" maxLength:"256" doc:"only the one with this key or alias"`
+	api.Created
+	Top  bool   `query:"top" doc:"only those right below the account"`
+	Sort string `query:"sort" enum:"key,-key,name,-name" default:"key"`
 }
 
 func (n noun) list(ctx context.Context, c *api.Call, in *listInput) (*api.Query[Scope], error) {
@@ -87,6 +89,11 @@ func (n noun) list(ctx context.Context, c *api.Call, in *listInput) (*api.Query[
 			OR s.id IN (SELECT x.scope_id FROM key_aliases x WHERE x.account_id = ? AND x.section_id = ? AND lower(x.key COLLATE pg_c_utf8) LIKE ?)`,
 			api.Like(in.Q), c.Account.ID, c.Section.ID, api.Like(in.Q))
 	}
+	if in.Key != "" {
+		q.Filter(`s.key = ? OR s.id = (SELECT x.scope_id FROM key_aliases x WHERE x.account_id = ? AND x.section_id = ? AND x.kind = ? AND x.key = ?)`,
+			in.Key, c.Account.ID, c.Section.ID, n.kind.Name, in.Key)
+	}
+	api.FilterCreated(q, "s.created_at", in.Created)
 	if in.Top {
 		q.Filter("o.kind = 'account'")
 	}

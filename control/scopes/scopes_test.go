@@ -40,15 +40,17 @@ func TestLists(t *testing.T) {
 	a.Want(http.StatusCreated, http.MethodPost, teams, `{"key":"idle","name":"Ünused"}`)
 	a.Want(http.StatusOK, http.MethodPost, teams+"/key:idle/deactivate", "")
 	for path, want := range map[string][]string{
-		orgs:                                  {"eng", "research"},
-		orgs + "?top=true":                    {"eng"},
-		orgs + "?organization=key:eng":        {"research"},
-		teams:                                 {"idle", "language", "platform", "sales", "support"},
-		teams + "?state=inactive":             {"idle"},
-		teams + "?q=%C3%BCN":                  {"idle"},
-		teams + "?top=true":                   {"sales"},
-		teams + "?organization=key:eng&q=SUP": {"support"},
-		teams + "?sort=-name&state=active":    {"support", "sales", "platform", "language"},
+		orgs:                           {"eng", "research"},
+		orgs + "?top=true":             {"eng"},
+		orgs + "?organization=key:eng": {"research"},
+		teams:                          {"idle", "language", "platform", "sales", "support"},
+		teams + "?state=inactive":      {"idle"},
+		teams + "?q=%C3%BCN":           {"idle"},
+		teams + "?key=idle":            {"idle"},
+		teams + "?created_after=2999-01-01T00:00:00Z":     {},
+		teams + "?top=true":                               {"sales"},
+		teams + "?organization=key:eng&q=SUP":             {"support"},
+		teams + "?sort=-name&state=active":                {"support", "sales", "platform", "language"},
 		inIt[:len(inIt)-len("copilot")] + "console/teams": {"gateway"},
 	} {
 		if have := keys(s, path); !slices.Equal(have, want) {

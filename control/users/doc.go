@@ -10,9 +10,12 @@
 // Identities are what others call a user: unique in an account while they last, dated, and never edited. Usage of before the
 // end of one is his, whenever it comes.
 //
+// A user may be a person who signs in: one user of an account at most is. The person's subject is an identity of his, with the issuer as
+// its source, which comes and goes with the link.
+//
 // The limit `users` counts those who are active. It holds, as changes of an account's directory are one after the other.
 //
-// Failures: key_taken, identity_taken, limit_reached, user_inactive, user_active, user_erased, and those of every operation.
+// Failures: key_taken, identity_taken, limit_reached, user_inactive, user_active, user_erased, user_linked, person_linked, and those of every operation.
 //
-// Map: user.go (the object and its store), list.go, operations.go, identities.go, rename.go, erase.go, export.go.
+// Map: user.go (the object and its store), list.go, operations.go, identities.go, rename.go, person.go, erase.go, export.go.
 package users

@@ -38,7 +38,7 @@ var erasing = []string{
 	`UPDATE scope_parents SET valid_to = greatest($3, valid_from + interval '1 microsecond') WHERE account_id = $1 AND valid_to = 'infinity'
 		AND scope_id IN (SELECT id FROM scopes WHERE account_id = $1 AND user_id = $2 AND kind = 'membership')`,
 	`UPDATE primary_memberships SET valid_to = greatest($3, valid_from + interval '1 microsecond') WHERE account_id = $1 AND user_id = $2 AND valid_to = 'infinity'`,
-	`UPDATE users SET key = 'erased-' || id, name = '', email = NULL, state = 'inactive', key_since = NULL, erased_at = $3, revision = revision + 1 WHERE account_id = $1 AND id = $2`,
+	`UPDATE users SET key = 'erased-' || id, name = '', email = NULL, state = 'inactive', key_since = NULL, person_id = NULL, erased_at = $3, revision = revision + 1 WHERE account_id = $1 AND id = $2`,
 }
 
 func erase(ctx context.Context, c *api.Call, in *eraseInput) (*api.Answer[User], error) {

@@ -9,8 +9,13 @@ import (
 
 // Filter says which users: of a list, or of a job.
 type Filter struct {
-	Q            string `query:"q" json:"q,omitempty" maxLength:"200" doc:"only those whose key, name, e-mail or alias has this in it, in any case"`
-	State        string `query:"state" json:"state,omitempty" enum:"active,inactive,erased" doc:"only those in this state"`
+	Q      string `query:"q" json:"q,omitempty" maxLength:"200" doc:"only those whose key, name, e-mail or alias has this in it, in any case"`
+	State  string `query:"state" json:"state,omitempty" enum:"active,inactive,erased" doc:"only those in this state"`
+	Key    string `query:"key" json:"key,omitempty" maxLength:"256" doc:"only the one with this key or alias"`
+	Email  string `query:"email" json:"email,omitempty" maxLength:"320" doc:"only those with this e-mail, in any case"`
+	Person string `query:"person" json:"person,omitempty" maxLength:"200" doc:"only the one who is this person"`
+	Linked string `query:"linked" json:"linked,omitempty" enum:"true,false" doc:"only those who are a person, or only those who are none"`
+	api.Created
 	Section      string `query:"section" json:"section,omitempty" maxLength:"200" doc:"only those who are members in this section: its id, or key: and its key. With without_team: those who are in no team of it"`
 	Team         string `query:"team" json:"team,omitempty" maxLength:"300" doc:"only its members: its id, or with section key: and its key"`
 	Organization string `query:"organization" json:"organization,omitempty" maxLength:"300" doc:"only those in it, and in what is below it: its id, or with section key: and its key"`
@@ -47,6 +52,19 @@ func (f *Filter) query(ctx context.Context, c *api.Call) (*api.Query[User], erro
 		q.Filter("u.search LIKE ? OR u.id IN (SELECT a.user_id FROM key_aliases a WHERE a.account_id = ? AND a.kind = 'user' AND lower(a.key COLLATE pg_c_utf8) LIKE ?)",
 			api.Like(f.Q), c.Account.ID, api.Like(f.Q))
 	}
+	if f.Key != "" {
+		q.Filter("u.key = ? OR u.id = (SELECT a.user_id FROM key_aliases a WHERE a.account_id = ? AND a.kind = 'user' AND a.section_id IS NULL AND a.key = ?)", f.Key, c.Account.ID, f.Key)
+	}
+	if f.Email != "" {
+		q.Filter("lower(u.email) = lower(?)", f.Email)
+	}
+	if f.Person != "" {
+		q.Filter("u.person_id = ?", api.PersonKind.Ref(f.Person).ID)
+	}
+	if f.Linked != "" {
+		q.Filter("(u.person_id IS NOT NULL) = ?", f.Linked == "true")
+	}
+	api.FilterCreated(q, "u.created_at", f.Created)
 	return q, f.places(ctx, c, q)
 }
 

@@ -42,6 +42,7 @@ func Register(a *api.API) {
 	registerIdentities(a)
 	registerErasing(a)
 	registerRenaming(a)
+	registerPeople(a)
 }
 
 type newUser struct {

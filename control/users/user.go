@@ -19,6 +19,7 @@ type User struct {
 	Name      string    `json:"name" example:"Ada Lovelace"`
 	Email     string    `json:"email,omitempty" example:"ada@acme.example"`
 	State     string    `json:"state" enum:"active,inactive,erased" doc:"inactive: what he still uses is charged, and flagged"`
+	Person    string    `json:"person,omitempty" example:"per_1" doc:"who signs in as him"`
 	CreatedAt time.Time `json:"created_at"`
 
 	number, revision int64
@@ -27,14 +28,18 @@ type User struct {
 const stateOf = `CASE WHEN u.erased_at IS NULL THEN u.state ELSE 'erased' END`
 
 const columns = `u.id, u.revision, u.key, u.name, coalesce(u.email, ''), ` + stateOf + `, u.created_at,
-	ARRAY(SELECT a.key FROM key_aliases a WHERE a.account_id = u.account_id AND a.user_id = u.id ORDER BY a.id)`
+	ARRAY(SELECT a.key FROM key_aliases a WHERE a.account_id = u.account_id AND a.user_id = u.id ORDER BY a.id), coalesce(u.person_id, 0)`
 
 // aliased is whose alias $3 is, in account $1.
 const aliased = `(SELECT user_id FROM key_aliases WHERE account_id = $1 AND kind = 'user' AND section_id IS NULL AND key = $3)`
 
 func scan(row pgx.CollectableRow) (u User, err error) {
-	err = row.Scan(&u.number, &u.revision, &u.Key, &u.Name, &u.Email, &u.State, &u.CreatedAt, &u.Aliases)
+	var person int64
+	err = row.Scan(&u.number, &u.revision, &u.Key, &u.Name, &u.Email, &u.State, &u.CreatedAt, &u.Aliases, &person)
 	u.ID = api.UserKind.ID(u.number)
+	if person != 0 {
+		u.Person = api.PersonKind.ID(person)
+	}
 	return u, err
 }
 
@@ -44,10 +49,11 @@ func (u *User) answer() *api.Answer[User] { return api.NewAnswer(u.revision, *u)
 
 // recorded is what the audit log has of a user: not who he is.
 type recorded struct {
-	State string `json:"state"`
-	Name  string `json:"name,omitempty"`
-	Email string `json:"email,omitempty"`
-	Key   string `json:"key,omitempty"`
+	State  string `json:"state"`
+	Name   string `json:"name,omitempty"`
+	Email  string `json:"email,omitempty"`
+	Key    string `json:"key,omitempty"`
+	Person string `json:"person,omitempty"`
 }
 
 const changed = "changed"
@@ -63,6 +69,9 @@ func (u *User) record(ctx context.Context, c *api.Call, action, reason string, b
 		}
 		if before.Key != u.Key && u.State != "erased" {
 			after.Key = changed
+		}
+		if before.Person != u.Person {
+			after.Person = changed
 		}
 		if before.Email != u.Email {
 			after.Email = changed

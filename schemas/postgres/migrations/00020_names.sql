@@ -48,6 +48,11 @@ CREATE INDEX key_aliases_scope ON key_aliases (account_id, scope_id) WHERE scope
 ALTER TABLE users ADD COLUMN key_since timestamptz;
 ALTER TABLE scopes ADD COLUMN key_since timestamptz;
 
+-- Who signs in as the user. A person is one user of an account at most.
+ALTER TABLE users ADD COLUMN person_id bigint REFERENCES people;
+CREATE UNIQUE INDEX users_person ON users (account_id, person_id) WHERE person_id IS NOT NULL;
+CREATE INDEX users_of_person ON users (person_id) WHERE person_id IS NOT NULL;
+
 -- Keys that erased users had, as nobody can read them: hashed with a secret that the API's roles don't see.
 CREATE TABLE erased_keys (
   account_id bigint NOT NULL REFERENCES accounts,
