@@ -8,6 +8,7 @@ import (
 	"github.com/alchemi/cockpit/control/api"
 	"github.com/alchemi/cockpit/control/auditlog"
 	"github.com/alchemi/cockpit/control/clients"
+	"github.com/alchemi/cockpit/control/invites"
 	"github.com/alchemi/cockpit/control/jobs"
 	"github.com/alchemi/cockpit/control/keys"
 	"github.com/alchemi/cockpit/control/people"
@@ -37,6 +38,7 @@ func New(cfg api.Config) *api.API {
 	summaries.Register(a)
 	users.Register(a)
 	scopes.Register(a)
+	invites.Register(a)
 	unattributed.Register(a)
 	j := jobs.New(a)
 	accounts.RegisterJobs(j)

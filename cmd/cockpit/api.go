@@ -43,7 +43,7 @@ func (p *program) startAPI(ctx context.Context, g *errgroup.Group, server *serve
 		return nil, err
 	}
 	a := control.New(api.Config{Stores: p.stores, Authenticator: people, Audit: auditLog(own), Cipher: own, ClickHouse: p.reads, Log: p.log,
-		Now: time.Now, Version: apiVersion, RequestsPerSecond: p.cfg.Requests, Origins: p.cfg.Origins, Observe: p.observe})
+		Now: time.Now, Version: apiVersion, PublicURL: p.cfg.PublicURL, RequestsPerSecond: p.cfg.Requests, Origins: p.cfg.Origins, Observe: p.observe})
 	g.Go(func() error { return a.Run(ctx) })
 	if err := p.startJobs(ctx, g, own); err != nil {
 		return nil, err

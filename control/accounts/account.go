@@ -2,6 +2,8 @@ package accounts
 
 import (
 	"context"
+	"fmt"
+	"slices"
 	"time"
 
 	"github.com/alchemi/cockpit/control/api"
@@ -24,6 +26,7 @@ type Account struct {
 	Region             string     `json:"region" example:"eu" doc:"where its data is; never changes"`
 	IssuerOrganization string     `json:"issuer_organization,omitempty" doc:"its organization at the issuer: whoever is admin there is admin here"`
 	Limits             api.Limits `json:"limits"`
+	InviteDomains      []string   `json:"invite_domains" nullable:"false" doc:"e-mails of which domains it invites; none: of all" example:"[\"acme.example\"]"`
 	SuspendedReason    string     `json:"suspended_reason,omitempty"`
 	ClosesAt           *time.Time `json:"closes_at,omitempty" doc:"of a closed account: when it is exported and erased"`
 	CreatedAt          time.Time  `json:"created_at"`
@@ -32,11 +35,11 @@ type Account struct {
 	version          int64 // of the directory, while it is changed
 }
 
-const columns = `a.account_id, a.revision, a.key, a.name, a.state, a.time_zone, a.region, coalesce(a.issuer_organization, ''), a.limits,
+const columns = `a.account_id, a.revision, a.key, a.name, a.state, a.time_zone, a.region, coalesce(a.issuer_organization, ''), a.limits, a.invite_domains,
 	coalesce(a.suspended_reason, ''), a.closes_at, a.created_at`
 
 func scan(row pgx.CollectableRow) (a Account, err error) {
-	err = row.Scan(&a.number, &a.revision, &a.Key, &a.Name, &a.State, &a.TimeZone, &a.Region, &a.IssuerOrganization, &a.Limits, &a.SuspendedReason, &a.ClosesAt, &a.CreatedAt)
+	err = row.Scan(&a.number, &a.revision, &a.Key, &a.Name, &a.State, &a.TimeZone, &a.Region, &a.IssuerOrganization, &a.Limits, &a.InviteDomains, &a.SuspendedReason, &a.ClosesAt, &a.CreatedAt)
 	a.ID = api.AccountKind.ID(a.number)
 	return a, err
 }
@@ -75,8 +78,8 @@ func loadForChange(ctx context.Context, tx pgx.Tx, ref api.Ref) (*Account, error
 // that metering looks. It fills in what the database says.
 func (a *Account) save(ctx context.Context, tx pgx.Tx) error {
 	rows, err := tx.Query(ctx, `UPDATE accounts a SET name = $2, state = $3, time_zone = $4, issuer_organization = nullif($5, ''), limits = $6,
-		suspended_reason = nullif($7, ''), closes_at = $8, version = $9, revision = revision + 1 WHERE a.account_id = $1 RETURNING `+columns,
-		a.number, a.Name, a.State, a.TimeZone, a.IssuerOrganization, a.Limits, a.SuspendedReason, a.ClosesAt, a.version)
+		suspended_reason = nullif($7, ''), closes_at = $8, version = $9, invite_domains = $10, revision = revision + 1 WHERE a.account_id = $1 RETURNING `+columns,
+		a.number, a.Name, a.State, a.TimeZone, a.IssuerOrganization, a.Limits, a.SuspendedReason, a.ClosesAt, a.version, a.InviteDomains)
 	if *a, err = api.One(api.AccountKind, rows, err, scan); err != nil {
 		return conflict(err)
 	}
@@ -115,4 +118,18 @@ func zone(name string) error {
 		return api.Invalid("body.time_zone", "there is no such IANA time zone")
 	}
 	return nil
+}
+
+// domains are e-mail domains as they are kept, each once, in order.
+func domains(texts []string) ([]string, error) {
+	kept := []string{}
+	for i, text := range texts {
+		d, err := api.Domain(text)
+		if err != nil {
+			return nil, api.Invalid(fmt.Sprintf("body.invite_domains[%d]", i), "this is no domain")
+		}
+		kept = append(kept, d)
+	}
+	slices.Sort(kept)
+	return slices.Compact(kept), nil
 }

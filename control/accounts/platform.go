@@ -138,6 +138,7 @@ type platformChange struct {
 	TimeZone           *string     `json:"time_zone,omitempty" maxLength:"64"`
 	IssuerOrganization *string     `json:"issuer_organization,omitempty" maxLength:"200" doc:"empty: none"`
 	Limits             *api.Limits `json:"limits,omitempty" doc:"all of them: one that is left out is no limit"`
+	InviteDomains      *[]string   `json:"invite_domains,omitempty" maxItems:"100" doc:"e-mails of which domains it invites; none: of all"`
 }
 
 type updateInput struct {
@@ -175,6 +176,12 @@ func change(ctx context.Context, c *api.Call, a *Account, match api.IfMatch, bod
 	}
 	if body.Limits != nil {
 		a.Limits = *body.Limits
+	}
+	if body.InviteDomains != nil {
+		var err error
+		if a.InviteDomains, err = domains(*body.InviteDomains); err != nil {
+			return nil, err
+		}
 	}
 	if err := a.save(ctx, c.Tx); err != nil {
 		return nil, err

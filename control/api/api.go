@@ -35,6 +35,7 @@ type Config struct {
 	Log               *slog.Logger
 	Now               func() time.Time
 	Version           string
+	PublicURL         string                                                 // where browsers reach us, without a path
 	RequestsPerSecond int                                                    // of one caller; 0: no limit
 	Observe           func(operation string, status int, took time.Duration) // nil: nobody counts
 	Origins           []string                                               // of pages elsewhere that may call, besides those of registered clients

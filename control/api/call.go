@@ -63,6 +63,9 @@ type Section struct {
 	On   bool // in the account
 }
 
+// URL is where browsers reach a path of ours.
+func (c *Call) URL(path string) string { return c.api.cfg.PublicURL + path }
+
 func (c *Call) accountID() int64 {
 	if c.Account == nil {
 		return 0

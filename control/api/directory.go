@@ -10,6 +10,7 @@ import (
 
 	"github.com/alchemi/cockpit/metering/directory"
 	"github.com/jackc/pgx/v5"
+	"golang.org/x/net/idna"
 	"golang.org/x/text/unicode/norm"
 )
 
@@ -109,4 +110,13 @@ func GivenKey(key string) (string, error) {
 // Like is the pattern of LIKE for texts with q in them, in small letters. Compare it with what lower makes of the text.
 func Like(q string) string {
 	return "%" + strings.NewReplacer(`\`, `\\`, `%`, `\%`, `_`, `\_`).Replace(strings.ToLower(norm.NFC.String(q))) + "%"
+}
+
+// Domain is an e-mail's domain as it is kept and compared: in small letters and ASCII (RFC 5891).
+func Domain(text string) (string, error) {
+	domain, err := idna.Lookup.ToASCII(strings.TrimSpace(text))
+	if err == nil && !strings.Contains(domain, ".") {
+		err = fmt.Errorf("%q is no domain", text)
+	}
+	return domain, err
 }

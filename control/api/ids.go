@@ -32,6 +32,7 @@ var (
 	JobKind          = Kind{"job", "job"}
 	ProvisioningKind = Kind{"prv", "provisioning"}
 	AttributionKind  = Kind{"atr", "attribution"}
+	InviteKind       = Kind{"inv", "invite"}
 )
 
 const idBase = 36

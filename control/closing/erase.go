@@ -16,6 +16,7 @@ var erasing = []struct{ table, sql string }{
 	{"assignments", `DELETE FROM assignments WHERE account_id = $1`},
 	{"issuer_grants", `DELETE FROM issuer_grants WHERE account_id = $1`},
 	{"issuer_organizations", `DELETE FROM issuer_organizations WHERE account_id = $1`},
+	{"invites", `DELETE FROM invites WHERE account_id = $1`},
 	{"elevations", `DELETE FROM elevations WHERE account_id = $1`},
 	{"idempotency_keys", `DELETE FROM idempotency_keys WHERE account_id = $1`},
 	{"service_key_sources", `DELETE FROM service_key_sources WHERE key_id IN (SELECT id FROM service_keys WHERE account_id = $1)`},
@@ -46,7 +47,7 @@ var erasing = []struct{ table, sql string }{
 	{"audit_entries", `DELETE FROM audit_entries WHERE account_id = $1`},
 	{"scope_parents", ""}, {"primary_memberships", ""}, {"scope_plans", ""}, {"budget_plan_versions", ""}, {"cycles", ""}, {"rollovers", ""}, {"balance_pages", ""},
 	{"credits_factors", ""}, {"model_terms", ""}, {"model_prices", ""}, {"alert_outbox", ""},
-	{"accounts", `UPDATE accounts SET state = 'erased', name = '', issuer_organization = NULL, suspended_reason = NULL, limits = '{}', revision = revision + 1 WHERE account_id = $1`},
+	{"accounts", `UPDATE accounts SET state = 'erased', name = '', issuer_organization = NULL, suspended_reason = NULL, limits = '{}', invite_domains = '{}', revision = revision + 1 WHERE account_id = $1`},
 }
 
 // people takes name and e-mail of those who have a role in the account and in no other, and of those who were invited into it

@@ -60,7 +60,7 @@ var exported = []struct {
 }{
 	{"accounts", "directory", nil}, {"users", "directory", nil}, {"user_identities", "directory", nil}, {"scopes", "directory", nil}, {"scope_parents", "directory", nil},
 	{"primary_memberships", "directory", nil}, {"account_sections", "directory", nil}, {"attributions", "directory", nil}, {"key_aliases", "directory", nil}, {"erased_keys", "directory", []string{"hash"}}, {"source_accounts", "directory", nil}, {"models", "directory", nil}, {"model_terms", "directory", nil},
-	{"model_prices", "directory", nil}, {"assignments", "directory", nil}, {"issuer_organizations", "directory", nil}, {"issuer_grants", "directory", nil}, {"elevations", "directory", nil}, {"service_keys", "directory", []string{"hash", "previous_hash"}},
+	{"model_prices", "directory", nil}, {"assignments", "directory", nil}, {"invites", "directory", []string{"token_hash"}}, {"issuer_organizations", "directory", nil}, {"issuer_grants", "directory", nil}, {"elevations", "directory", nil}, {"service_keys", "directory", []string{"hash", "previous_hash"}},
 	{"service_key_accounts", "directory", nil}, {"budget_plans", "directory", nil}, {"budget_plan_versions", "directory", nil}, {"scope_plans", "directory", nil},
 	{"credits_factors", "ledger", nil}, {"cycles", "ledger", nil}, {"allocations", "ledger", nil}, {"caps", "ledger", nil}, {"overrides", "ledger", nil}, {"rollovers", "ledger", nil},
 	{"balance_pages", "ledger", nil}, {"alerts", "ledger", nil}, {"jobs", "directory", nil}, {"job_items", "directory", nil},

@@ -151,7 +151,7 @@ func createAssignment(ctx context.Context, c *api.Call, in *createAssignmentInpu
 	if err := keepsAdmin(ctx, c, person); err != nil {
 		return nil, err
 	}
-	section, err := in.Body.section(ctx, c)
+	section, err := c.FindSection(ctx, "body.section", in.Body.Section)
 	if err != nil {
 		return nil, err
 	}
@@ -171,27 +171,6 @@ func createAssignment(ctx context.Context, c *api.Call, in *createAssignmentInpu
 		change.Before = a
 	}
 	return &struct{ Body Assignment }{a}, c.Record(ctx, change)
-}
-
-// section is the id of the section that the body names, one of the account's; 0 for none.
-func (n *newAssignment) section(ctx context.Context, c *api.Call) (int64, error) {
-	if n.Section == "" {
-		return 0, nil
-	}
-	ref := api.SectionKind.Ref(n.Section)
-	rows, err := c.Tx.Query(ctx, `SELECT s.id FROM sections s JOIN account_sections x ON x.section_id = s.id WHERE x.account_id = $1 AND (s.id = $2 OR s.key = $3)`,
-		c.Account.ID, ref.ID, ref.Key)
-	if err != nil {
-		return 0, err
-	}
-	found, err := pgx.CollectRows(rows, pgx.RowTo[int64])
-	if err == nil && len(found) == 0 {
-		err = api.Invalid("body.section", "the account has no such section")
-	}
-	if err != nil {
-		return 0, err
-	}
-	return found[0], nil
 }
 
 type deleteAssignmentInput struct {

@@ -33,6 +33,7 @@ var erasing = []string{
 	`DELETE FROM key_aliases WHERE account_id = $1 AND user_id = $2 AND $3::timestamptz IS NOT NULL`,
 	`UPDATE attributions SET key = '', reason = '', below = NULL, state = CASE WHEN state IN ('waiting', 'running') THEN 'failed' ELSE state END,
 		finished_at = coalesce(finished_at, $3) WHERE account_id = $1 AND user_id = $2`,
+	`UPDATE invites SET email = '', name = '', state = CASE state WHEN 'pending' THEN 'revoked' ELSE state END WHERE account_id = $1 AND user_id = $2 AND $3::timestamptz IS NOT NULL`,
 	`UPDATE alerts SET data = data #- '{scope,key}' #- '{scope,name}' WHERE account_id = $1 AND $3::timestamptz IS NOT NULL
 		AND scope_id IN (SELECT id FROM scopes WHERE account_id = $1 AND user_id = $2)`,
 	`UPDATE scope_parents SET valid_to = greatest($3, valid_from + interval '1 microsecond') WHERE account_id = $1 AND valid_to = 'infinity'

@@ -32,6 +32,8 @@ var held = []struct{ name, sql string }{
 		FROM scopes s JOIN sections x ON x.id = s.section_id
 		JOIN balance_pages b ON b.account_id = s.account_id AND b.section_id = s.section_id AND b.page = s.id / 64
 		WHERE s.account_id = $1 AND s.user_id = $2 AND b.events[s.id % 64 + 1] <> 0 ORDER BY b.cycle_start, s.id`},
+	{"invites", `SELECT x.key AS section, i.email, i.name, i.delivery, i.state, i.sent_at, i.expires_at, i.accepted_at FROM invites i JOIN sections x ON x.id = i.section_id
+		WHERE i.account_id = $1 AND i.user_id = $2 ORDER BY i.id`},
 	{"alerts", `SELECT a.type, a.state, a.data, a.created_at FROM alerts a JOIN scopes s ON s.account_id = a.account_id AND s.id = a.scope_id
 		WHERE a.account_id = $1 AND s.user_id = $2 ORDER BY a.id`},
 	{"audit_log", `SELECT at, action, actor->>'name' AS by, changes, reason FROM audit_entries WHERE account_id = $1 AND object_kind IN ('user', 'membership') AND object_id = ANY($3) ORDER BY at, id`},

@@ -49,3 +49,33 @@ func TestAClientOnAnotherOrigin(t *testing.T) {
 		t.Errorf("the audit log does not name both:\n%s", log)
 	}
 }
+
+// An invite's link, in Chromium: whom it is not for is told so, and whom it is for signs in, accepts, and has the role.
+func TestAnInvitesLink(t *testing.T) {
+	in := install(t)
+	c := startCockpit(t, t.TempDir(), "embedded")
+	body := strings.NewReader(`{"email":"end-user@acme.example","role":"account_viewer"}`)
+	req, err := http.NewRequest(http.MethodPost, c.API+"/v1/accounts/key:acme/invites", body)
+	must(t, err)
+	req.Header.Set("Authorization", "Bearer "+strings.TrimSpace(c.do("token", "--as", "account_admin:acme")))
+	req.Header.Set("Content-Type", "application/json")
+	res, err := http.DefaultClient.Do(req)
+	must(t, err)
+	defer res.Body.Close()
+	var sent struct{ Link string }
+	must(t, json.NewDecoder(res.Body).Decode(&sent))
+
+	said := run(t, in.dir, "node", "invite.mjs", sent.Link, "account_viewer@globex", "end_user@acme")
+	t.Log(strings.TrimSpace(said))
+	var seen struct {
+		Errors, Lines                       []string
+		First, Address, Other, Offer, Again string
+	}
+	must(t, json.Unmarshal([]byte(said), &seen))
+	if seen.First != "You are invited" || seen.Address != c.API+"/invite" || seen.Other != "This is for somebody else" || seen.Offer != "Join Acme" || seen.Again != "You are in" || len(seen.Errors) > 0 {
+		t.Errorf("%+v", seen)
+	}
+	if log := c.do("audit", "show", "--account", "acme", "--json"); !strings.Contains(log, "invite.accepted") {
+		t.Errorf("the audit log does not say who accepted:\n%s", log)
+	}
+}
