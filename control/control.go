@@ -46,6 +46,7 @@ func New(cfg api.Config) *api.API {
 	scopes.RegisterJobs(j)
 	users.RegisterFiles(a, j)
 	scopes.RegisterFiles(a, j)
+	invites.RegisterJobs(j, invites.Users[users.Filter]{IDs: users.Named, Filter: users.Selected})
 	j.Serve()
 	return a
 }

@@ -2,7 +2,6 @@ package invites
 
 import (
 	"context"
-	"errors"
 	"net/http"
 	"slices"
 	"strings"
@@ -10,7 +9,7 @@ import (
 
 	"github.com/alchemi/cockpit/control/access"
 	"github.com/alchemi/cockpit/control/api"
-	"github.com/jackc/pgx/v5"
+	"github.com/alchemi/cockpit/control/naming"
 )
 
 func registerAccepting(a *api.API) {
@@ -108,44 +107,50 @@ func accept(ctx context.Context, c *api.Call, in *acceptInput) (*struct{ Body Ac
 	if err := allowed(ctx, c.Tx, before.account, before.Email); err != nil {
 		return nil, err
 	}
-	if before.Role == endUser {
-		err = link(ctx, c, before.user)
-	} else {
-		err = assign(ctx, c, before)
-	}
-	if err != nil {
-		return nil, err
-	}
-	_, err = c.Tx.Exec(ctx, `UPDATE invites SET state = 'accepted', accepted_at = $3, accepted_by = $4 WHERE account_id = $1 AND id = $2`, before.account, before.number, c.Now, c.Principal.ID)
-	if err != nil {
-		return nil, err
-	}
-	i, err := load(ctx, c, before.account, 0, before.number, false)
+	admin := slices.ContainsFunc(c.Principal.Grants, func(g access.Grant) bool { return g.Role == access.AccountAdmin && g.Account == before.account })
+	i, err := before.accept(ctx, c, admin)
 	if err != nil {
 		return nil, err
 	}
 	o.State = i.State
-	return &struct{ Body Accepted }{Accepted{*o, i.AcceptedAt}}, i.record(ctx, c, "invite.accepted", before)
+	return &struct{ Body Accepted }{Accepted{*o, i.AcceptedAt}}, nil
 }
 
-// assign gives the caller the role. Nobody becomes less by it: an admin by the issuer's word is narrowed by assignments.
-func assign(ctx context.Context, c *api.Call, i *Invite) error {
-	admin := slices.ContainsFunc(c.Principal.Grants, func(g access.Grant) bool { return g.Role == access.AccountAdmin && g.Account == i.account })
-	if admin && i.Role != string(access.AccountAdmin) {
-		return api.Conflict("admin_already", "You administer the account already; this role would take that from you.")
+// accept makes the caller what the invite, which is locked, says, and puts that on record. admin: the issuer calls him admin of
+// the account, and no assignment makes him less.
+func (i *Invite) accept(ctx context.Context, c *api.Call, admin bool) (*Invite, error) {
+	known, err := i.known(ctx, c)
+	switch {
+	case err != nil:
+	case i.Role == endUser:
+		err = link(ctx, c, i.user)
+	case !admin || i.Role == string(access.AccountAdmin):
+		_, err = c.Tx.Exec(ctx, `INSERT INTO assignments (account_id, person_id, role, section_id, created_at) VALUES ($1, $2, $3, nullif($4::bigint, 0), $5) ON CONFLICT DO NOTHING`,
+			i.account, c.Principal.ID, i.Role, i.section, c.Now)
 	}
-	_, err := c.Tx.Exec(ctx, `INSERT INTO assignments (account_id, person_id, role, section_id, created_at) VALUES ($1, $2, $3, nullif($4::bigint, 0), $5) ON CONFLICT DO NOTHING`,
-		i.account, c.Principal.ID, i.Role, i.section, c.Now)
-	return err
+	if err != nil {
+		return nil, err
+	}
+	_, err = c.Tx.Exec(ctx, `UPDATE invites SET state = 'accepted', accepted_at = $3, accepted_by = $4, provisioned = nullif($5::bigint, 0) WHERE account_id = $1 AND id = $2`,
+		i.account, i.number, c.Now, c.Principal.ID, known)
+	if err != nil {
+		return nil, err
+	}
+	after, err := load(ctx, c, i.account, 0, i.number, false)
+	if err != nil {
+		return nil, err
+	}
+	return after, after.record(ctx, c, "invite.accepted", i)
 }
 
-var errNotYet = errors.New("not yet")
-
-// link makes the caller the person of a user.
+// link makes the caller the person of a user, who must still be there.
 func link(ctx context.Context, c *api.Call, user int64) error {
-	_, err := c.Tx.Exec(ctx, `UPDATE users SET person_id = $3 WHERE account_id = $1 AND id = $2`, c.Account.ID, user, c.Principal.ID)
-	if errors.Is(err, pgx.ErrNoRows) {
-		return errNotYet
+	var state string
+	if err := c.Tx.QueryRow(ctx, `SELECT CASE WHEN erased_at IS NULL THEN state ELSE 'erased' END FROM users WHERE account_id = $1 AND id = $2`, c.Account.ID, user).Scan(&state); err != nil {
+		return err
 	}
-	return err
+	if state != "active" {
+		return api.Conflict("user_"+state, "The user is "+state+" by now.")
+	}
+	return naming.Link(ctx, c, user, c.Principal.ID)
 }

@@ -29,6 +29,7 @@ type Invite struct {
 
 	number, account int64
 	section, user   int64
+	provisioned     int64  // as whom the issuer is to know him; 0: by link, and not accepted yet
 	state           string // as it is kept: an expired one is pending
 }
 
@@ -48,7 +49,7 @@ const (
 	// stateOf needs what now is, as its only argument.
 	stateOf = `CASE WHEN i.state = 'pending' AND i.expires_at <= ? THEN 'expired' ELSE i.state END`
 	columns = `i.account_id, i.id, i.role, i.section_id, s.key, i.user_id, u.key, i.email, i.name, i.delivery, i.state, i.sends, i.sent_at, i.expires_at, i.created_at,
-	i.created_by, coalesce(nullif(b.name, ''), b.email), i.accepted_at, i.accepted_by, coalesce(nullif(p.name, ''), p.email)`
+	i.created_by, coalesce(nullif(b.name, ''), b.email), i.accepted_at, i.accepted_by, coalesce(nullif(p.name, ''), p.email), coalesce(i.provisioned, 0)`
 	tables = `invites i LEFT JOIN sections s ON s.id = i.section_id LEFT JOIN users u ON u.account_id = i.account_id AND u.id = i.user_id
 	LEFT JOIN people b ON b.id = i.created_by LEFT JOIN people p ON p.id = i.accepted_by`
 )
@@ -59,7 +60,7 @@ func scan(now time.Time) pgx.RowToFunc[Invite] {
 		var section, user, by, accepted *int64
 		var sectionKey, userKey, byName, acceptedName *string
 		err = row.Scan(&i.account, &i.number, &i.Role, &section, &sectionKey, &user, &userKey, &i.Email, &i.Name, &i.Delivery, &i.state, &i.Sends, &i.SentAt, &i.ExpiresAt,
-			&i.CreatedAt, &by, &byName, &i.AcceptedAt, &accepted, &acceptedName)
+			&i.CreatedAt, &by, &byName, &i.AcceptedAt, &accepted, &acceptedName, &i.provisioned)
 		i.ID, i.State = api.InviteKind.ID(i.number), i.state
 		if i.state == pending && !now.Before(i.ExpiresAt) {
 			i.State = "expired"

@@ -31,6 +31,7 @@ func Register(a *api.API) {
 	registerSection(a)
 	registerAccepting(a)
 	registerPage(a)
+	a.Beside((&settling{a}).run)
 }
 
 // RoleInvite is an invite to a role.
@@ -124,23 +125,29 @@ func registerSection(a *api.API) {
 		})
 }
 
-// Filters are those of both lists.
+// Filters are those of both lists, and of jobs.
 type Filters struct {
-	State    string    `query:"state" enum:"pending,accepted,revoked,expired" doc:"only those in this state"`
-	Delivery string    `query:"delivery" enum:"link,mail" doc:"only those that went out so"`
-	Q        string    `query:"q" maxLength:"200" doc:"only those whose e-mail, name or user's key has this in it, in any case"`
-	SentFrom time.Time `query:"sent_from" doc:"only those sent at this time or later"`
-	SentTo   time.Time `query:"sent_to" doc:"only those sent before this time"`
-	Sort     string    `query:"sort" enum:"sent_at,-sent_at,expires_at,-expires_at,email,-email" default:"-sent_at" doc:"the order; with - in front, from the end"`
+	State    string    `query:"state" json:"state,omitempty" enum:"pending,accepted,revoked,expired" doc:"only those in this state"`
+	Delivery string    `query:"delivery" json:"delivery,omitempty" enum:"link,mail" doc:"only those that went out so"`
+	Q        string    `query:"q" json:"q,omitempty" maxLength:"200" doc:"only those whose e-mail, name or user's key has this in it, in any case"`
+	SentFrom time.Time `query:"sent_from" json:"sent_from,omitzero" doc:"only those sent at this time or later"`
+	SentTo   time.Time `query:"sent_to" json:"sent_to,omitzero" doc:"only those sent before this time"`
 }
 
-func (f *Filters) query(c *api.Call) (*api.Query[Invite], error) {
+// Order is that of both lists.
+type Order struct {
+	Sort string `query:"sort" enum:"sent_at,-sent_at,expires_at,-expires_at,email,-email" default:"-sent_at" doc:"the order; with - in front, from the end"`
+}
+
+func (o Order) of(q *api.Query[Invite]) (err error) {
+	q.Sort, err = api.SortBy(o.Sort, map[string]api.Sort{"sent_at": {By: "i.sent_at", Type: "timestamptz"}, "expires_at": {By: "i.expires_at", Type: "timestamptz"},
+		"email": {By: "i.email", Type: "text"}})
+	return err
+}
+
+// query is the list of the invites that the filters select, without an order.
+func (f *Filters) query(c *api.Call) *api.Query[Invite] {
 	q := &api.Query[Invite]{Select: columns, From: tables, ID: "i.id", Scan: scan(c.Now)}
-	var err error
-	if q.Sort, err = api.SortBy(f.Sort, map[string]api.Sort{"sent_at": {By: "i.sent_at", Type: "timestamptz"}, "expires_at": {By: "i.expires_at", Type: "timestamptz"},
-		"email": {By: "i.email", Type: "text"}}); err != nil {
-		return nil, err
-	}
 	q.Filter("i.account_id = ?", c.Account.ID)
 	if f.State != "" {
 		q.Filter(stateOf+" = ?", c.Now, f.State)
@@ -155,22 +162,20 @@ func (f *Filters) query(c *api.Call) (*api.Query[Invite], error) {
 		q.Filter("i.sent_at < ?", f.SentTo)
 	}
 	q.Search(f.Q, "i.email", "i.name", "coalesce(u.key, '')")
-	return q, nil
+	return q
 }
 
 type listOwnInput struct {
 	api.AccountPath
 	api.Page
 	Filters
+	Order
 	Role    string `query:"role" enum:"account_admin,account_viewer,section_admin,end_user" doc:"only those to this role"`
 	Section string `query:"section" maxLength:"200" doc:"only those of this section: its id, or key: and its key"`
 }
 
 func listOwn(_ context.Context, c *api.Call, in *listOwnInput) (*api.Query[Invite], error) {
-	q, err := in.query(c)
-	if err != nil {
-		return nil, err
-	}
+	q := in.query(c)
 	if in.Role != "" {
 		q.Filter("i.role = ?", in.Role)
 	}
@@ -178,21 +183,26 @@ func listOwn(_ context.Context, c *api.Call, in *listOwnInput) (*api.Query[Invit
 		ref := api.SectionKind.Ref(in.Section)
 		q.Filter("s.id = ? OR s.key = ?", ref.ID, ref.Key)
 	}
-	return q, nil
+	return q, in.of(q)
 }
 
 type listSectionInput struct {
 	api.SectionPath
 	api.Page
 	Filters
+	Order
 }
 
 func listSection(_ context.Context, c *api.Call, in *listSectionInput) (*api.Query[Invite], error) {
-	q, err := in.query(c)
-	if err == nil {
-		q.Filter("i.section_id = ? AND i.role = 'end_user'", c.Section.ID)
-	}
-	return q, err
+	q := in.ofSection(c)
+	return q, in.of(q)
+}
+
+// ofSection is query for the end users of the call's section.
+func (f *Filters) ofSection(c *api.Call) *api.Query[Invite] {
+	q := f.query(c)
+	q.Filter("i.section_id = ? AND i.role = 'end_user'", c.Section.ID)
+	return q
 }
 
 type inviteToRoleInput struct {
@@ -298,7 +308,7 @@ func resend(ctx context.Context, c *api.Call, invite string, days int) (*sent, e
 	if err != nil {
 		return nil, err
 	}
-	return i.sendAgain(ctx, c, Delivery{i.Delivery, days})
+	return i.sendAgain(ctx, c, days)
 }
 
 func end(ctx context.Context, c *api.Call, invite string) (*struct{ Body Invite }, error) {

@@ -64,19 +64,20 @@ func hashed(text string) []byte {
 
 // send makes the invite, and puts it on record. One to the same that is pending is sent again.
 func (d *draft) send(ctx context.Context, c *api.Call) (*sent, error) {
-	if err := d.deliverable(); err != nil {
+	if err := allowed(ctx, c.Tx, d.account, d.email); err != nil {
 		return nil, err
 	}
-	if err := allowed(ctx, c.Tx, d.account, d.email); err != nil {
+	known, err := d.mail(ctx, c)
+	if err != nil {
 		return nil, err
 	}
 	text, hash := d.token()
 	var id int64
-	err := c.Tx.QueryRow(ctx, `INSERT INTO invites (account_id, role, section_id, user_id, email, name, delivery, token_hash, sent_at, expires_at, created_at, created_by)
-		VALUES ($1, $2, nullif($3::bigint, 0), nullif($4::bigint, 0), $5, $6, $7, $8, $9, $10, $9, $11) ON CONFLICT DO NOTHING RETURNING id`,
-		d.account, d.role, d.section, d.user, d.email, d.name, d.How, hash, c.Now, d.until(c), c.Principal.ID).Scan(&id)
+	err = c.Tx.QueryRow(ctx, `INSERT INTO invites (account_id, role, section_id, user_id, email, name, delivery, token_hash, sent_at, expires_at, created_at, created_by, provisioned)
+		VALUES ($1, $2, nullif($3::bigint, 0), nullif($4::bigint, 0), $5, $6, $7, $8, $9, $10, $9, $11, nullif($12::bigint, 0)) ON CONFLICT DO NOTHING RETURNING id`,
+		d.account, d.role, d.section, d.user, d.email, d.name, d.How, hash, c.Now, d.until(c), c.Principal.ID, known).Scan(&id)
 	if errors.Is(err, pgx.ErrNoRows) {
-		return d.sendAgain(ctx, c)
+		return d.sendAgain(ctx, c, known)
 	}
 	if err != nil {
 		return nil, err
@@ -89,7 +90,7 @@ func (d *draft) send(ctx context.Context, c *api.Call) (*sent, error) {
 }
 
 // sendAgain renews the pending invite to the same.
-func (d *draft) sendAgain(ctx context.Context, c *api.Call) (*sent, error) {
+func (d *draft) sendAgain(ctx context.Context, c *api.Call, known int64) (*sent, error) {
 	rows, err := c.Tx.Query(ctx, `SELECT `+columns+` FROM `+tables+` WHERE i.account_id = $1 AND i.state = 'pending' AND i.role = $2 AND coalesce(i.section_id, 0) = $3
 		AND coalesce(i.user_id, 0) = $4 AND ($4 <> 0 OR lower(i.email COLLATE pg_c_utf8) = lower($5 COLLATE pg_c_utf8)) FOR UPDATE OF i`, d.account, d.role, d.section, d.user, d.email)
 	before, err := api.One(api.InviteKind, rows, err, scan(c.Now))
@@ -97,7 +98,7 @@ func (d *draft) sendAgain(ctx context.Context, c *api.Call) (*sent, error) {
 		return nil, err
 	}
 	before.Email = d.email
-	return before.sendAgain(ctx, c, d.Delivery)
+	return before.renew(ctx, c, d.Delivery, known)
 }
 
 func (i *Invite) sent(c *api.Call, text string) *sent {
@@ -134,25 +135,27 @@ func ofUser(ctx context.Context, c *api.Call, ref api.Ref) (*draft, error) {
 	return d, err
 }
 
-// deliverable says whether the invite can go out in that way.
-func (d *draft) deliverable() error {
-	if d.How == byMail {
-		return api.Invalid("body.delivery", "nobody sends mail: the cockpit does not provision the issuer; invite by link")
-	}
-	return nil
-}
-
-// sendAgain renews an invite that was not accepted: another link, and another time.
-func (i *Invite) sendAgain(ctx context.Context, c *api.Call, how Delivery) (*sent, error) {
+// sendAgain sends an invite that was not accepted once more, in the way that it went out.
+func (i *Invite) sendAgain(ctx context.Context, c *api.Call, days int) (*sent, error) {
 	if i.state != pending {
 		return nil, i.over()
 	}
 	if err := allowed(ctx, c.Tx, i.account, i.Email); err != nil {
 		return nil, err
 	}
+	d := draft{account: i.account, role: i.Role, email: i.Email, name: i.Name, Delivery: Delivery{i.Delivery, days}}
+	known, err := d.mail(ctx, c)
+	if err != nil {
+		return nil, err
+	}
+	return i.renew(ctx, c, d.Delivery, known)
+}
+
+// renew gives an invite another link, or none, and another time.
+func (i *Invite) renew(ctx context.Context, c *api.Call, how Delivery, known int64) (*sent, error) {
 	text, hash := how.token()
-	_, err := c.Tx.Exec(ctx, `UPDATE invites SET email = $3, delivery = $4, token_hash = $5, sends = sends + 1, sent_at = $6, expires_at = $7 WHERE account_id = $1 AND id = $2`,
-		i.account, i.number, i.Email, how.How, hash, c.Now, how.until(c))
+	_, err := c.Tx.Exec(ctx, `UPDATE invites SET email = $3, delivery = $4, token_hash = $5, sends = sends + 1, sent_at = $6, expires_at = $7, provisioned = nullif($8::bigint, 0)
+		WHERE account_id = $1 AND id = $2`, i.account, i.number, i.Email, how.How, hash, c.Now, how.until(c), known)
 	if err != nil {
 		return nil, err
 	}
@@ -172,6 +175,9 @@ func revoke(ctx context.Context, c *api.Call, before *Invite) (*struct{ Body Inv
 		return nil, err
 	}
 	i, err := load(ctx, c, before.account, 0, before.number, false)
+	if err == nil {
+		err = i.withdraw(ctx, c)
+	}
 	if err != nil {
 		return nil, err
 	}

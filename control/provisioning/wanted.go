@@ -168,10 +168,18 @@ func askUser(ctx context.Context, tx pgx.Tx, id int64, set string) error {
 	return err
 }
 
+// SetRoles says which of his roles in an account somebody keeps. None is Revoke.
+func SetRoles(ctx context.Context, tx pgx.Tx, id, account int64, roles []string) error {
+	if slices.ContainsFunc(roles, func(r string) bool { return !slices.Contains(Roles, r) }) {
+		return ErrRole
+	}
+	return setGrant(ctx, tx, id, account, fmt.Sprintf(`roles = '{%s}', `, strings.Join(roles, ",")))
+}
+
 // Revoke ends somebody's roles in an account. If nobody else wants him, and we made him and he never signed in, he is deleted
 // there.
 func Revoke(ctx context.Context, tx pgx.Tx, id, account int64) error {
-	return setGrant(ctx, tx, id, account, `roles = '{}', `)
+	return SetRoles(ctx, tx, id, account, nil)
 }
 
 // SetState says whether somebody may use his roles in an account. He himself is deactivated there only if we made him and no

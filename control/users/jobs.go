@@ -17,16 +17,23 @@ const jobChunk = 500
 func RegisterJobs(j *jobs.Jobs) {
 	for i, m := range moves {
 		jobs.Register(j, jobs.Operation[jobs.None, Filter]{Key: "users." + m.verb, Summary: m.many, Permission: access.UsersWrite, Kind: api.UserKind, Chunk: jobChunk,
-			IDs: named,
+			IDs: func(ctx context.Context, c *api.Call, _ *jobs.None, ids []string) ([]string, error) {
+				return Named(ctx, c, ids)
+			},
 			Filter: func(ctx context.Context, c *api.Call, _ *jobs.None, f *Filter) (jobs.Selection, error) {
-				return f.query(ctx, c)
+				return Selected(ctx, c, f)
 			},
 			Apply: m.batch, Undo: moves[1-i].batch})
 	}
 }
 
-// named are the ids of the users that a request names.
-func named(ctx context.Context, c *api.Call, _ *jobs.None, ids []string) ([]string, error) {
+// Selected are the users that a filter selects, for jobs of other nouns too.
+func Selected(ctx context.Context, c *api.Call, f *Filter) (jobs.Selection, error) {
+	return f.query(ctx, c)
+}
+
+// Named are the ids of the users that a request names.
+func Named(ctx context.Context, c *api.Call, ids []string) ([]string, error) {
 	return jobs.Canonical(ctx, c, api.UserKind, ids, `SELECT id, key FROM users WHERE account_id = $3 AND (id = ANY($1) OR key = ANY($2))`, c.Account.ID)
 }
 
