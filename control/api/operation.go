@@ -85,6 +85,10 @@ var everywhere = []int{http.StatusBadRequest, http.StatusUnauthorized, http.Stat
 // ofWrites are those of writes besides.
 var ofWrites = []int{http.StatusConflict, http.StatusRequestEntityTooLarge, http.StatusUnsupportedMediaType}
 
+// noDeadline keeps huma from setting one on the connection: the body has been read before, and a deadline that passes while
+// the handler works would end the request's context.
+const noDeadline = -1
+
 // prepare checks what can be checked when the program starts, and panics about it.
 func (a *API) prepare(op *Operation) huma.Operation {
 	level, known := op.Permission.Known()
@@ -111,7 +115,7 @@ func (a *API) prepare(op *Operation) huma.Operation {
 	slices.Sort(errs)
 	a.operations = append(a.operations, op)
 	return huma.Operation{Method: op.Method, Path: op.Path, OperationID: op.ID, Summary: op.Summary, Description: op.Description, Tags: []string{op.Tag},
-		DefaultStatus: op.Status, Errors: slices.Compact(errs), MaxBodyBytes: bodyMax, Middlewares: huma.Middlewares{a.admit(op)},
+		DefaultStatus: op.Status, Errors: slices.Compact(errs), MaxBodyBytes: bodyMax, BodyReadTimeout: noDeadline, Middlewares: huma.Middlewares{a.admit(op)},
 		Security:   []map[string][]string{{"session": {}}, {"bearer": {}}},
 		Extensions: map[string]any{"x-permission": op.Permission, "x-codeSamples": a.samples(op)}, RejectUnknownQueryParameters: true}
 }
