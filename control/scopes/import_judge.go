@@ -14,6 +14,7 @@ import (
 // treePlan is what a line makes of an organization or a team: what the node is then.
 type treePlan struct {
 	*node
+	was         node // before
 	made, moved bool // moved: to another parent, or to none
 }
 
@@ -30,10 +31,15 @@ type treeJudge struct {
 }
 
 func (j *treeJudge) load(ctx context.Context, c *api.Call, lines []*imports.Line) error {
-	if err := findNodes(ctx, c, j.nodes, !j.loaded, teamsOf(lines)); err != nil || j.loaded {
+	if err := findNodes(ctx, c, j.nodes, !j.loaded, teamsOf(lines)); err != nil {
 		return err
 	}
-	j.loaded, j.places = true, map[int64]int64{}
+	if err := countBelow(ctx, c, j.nodes, lines); err != nil || j.loaded {
+		return err
+	}
+	if j.loaded, j.places = true, map[int64]int64{}; c.Account.Limits.Teams == nil {
+		return nil
+	}
 	return c.Tx.QueryRow(ctx, activeTeams, c.Account.ID).Scan(&j.active)
 }
 
@@ -111,7 +117,9 @@ func (j *treeJudge) line(c *api.Call, l *imports.Line) *treePlan {
 	}
 	n := j.nodes[ref(kind, l.Cell(treeKey))]
 	p := &treePlan{node: n}
-	if n == nil {
+	if n != nil {
+		p.was = *n
+	} else {
 		p = &treePlan{node: &node{id: int64(-1 - j.made), kind: kind, key: l.Cell(treeKey)}, made: true}
 		l.Action = imports.Create
 		if !api.WellFormedKey(p.key) {

@@ -30,13 +30,14 @@ var memberFiles = imports.Kind[memberPlan]{Name: "memberships", Columns: memberC
 
 // memberPlan is what a line makes of a user's place.
 type memberPlan struct {
-	user, parent, membership int64 // membership 0: it is to be made
-	primary                  bool  // it shall be the primary one
+	memberPlace
+	asked bool // it shall be the primary one
 }
 
 // memberPlace is what the directory has of a line: 0 where there is nothing.
 type memberPlace struct {
 	user, parent, membership int64
+	of                       Parent
 	erased, active, primary  bool
 }
 
@@ -52,22 +53,24 @@ func findMembers(ctx context.Context, c *api.Call, lines []*imports.Line) ([]mem
 			kinds[i] = "account"
 		}
 	}
-	rows, err := c.Tx.Query(ctx, `SELECT coalesce(u.id, 0), coalesce(o.id, 0), coalesce(m.id, 0), u.erased_at IS NOT NULL, o.kind = 'account' OR p.scope_id IS NOT NULL, x.membership_id IS NOT NULL
-		FROM unnest($3::text[], $4::text[], $5::text[]) WITH ORDINALITY AS l(user_key, kind, key, n)
-		LEFT JOIN users u ON u.account_id = $1 AND u.key = l.user_key
-		LEFT JOIN scopes o ON o.account_id = $1 AND o.section_id = $2 AND o.kind = l.kind AND (o.key = l.key OR o.kind = 'account')
-		LEFT JOIN scope_parents p ON p.account_id = $1 AND p.scope_id = o.id AND p.valid_to = 'infinity'
-		LEFT JOIN LATERAL (SELECT s.id FROM scopes s JOIN scope_parents q ON q.account_id = $1 AND q.scope_id = s.id AND q.valid_to = 'infinity' AND q.parent_id = o.id
-			WHERE s.account_id = $1 AND s.user_id = u.id AND s.kind = 'membership' AND s.section_id = $2) m ON true
-		LEFT JOIN primary_memberships x ON x.account_id = $1 AND x.section_id = $2 AND x.user_id = u.id AND x.membership_id = m.id AND x.valid_to = 'infinity'
-		ORDER BY l.n`, c.Account.ID, c.Section.ID, users, kinds, keys)
+	rows, err := c.Tx.Query(ctx, `SELECT coalesce(u.id, 0), coalesce(o.id, 0), coalesce(m.id, 0), coalesce(u.erased_at IS NOT NULL, false),
+			coalesce(o.kind = 'account' OR EXISTS (SELECT FROM scope_parents p WHERE p.account_id = $1 AND p.scope_id = o.id AND p.valid_to = 'infinity'), false),
+			EXISTS (SELECT FROM primary_memberships x WHERE x.account_id = $1 AND x.section_id = $2 AND x.user_id = u.id AND x.membership_id = m.id AND x.valid_to = 'infinity'),
+			coalesce(o.kind, ''), coalesce(o.key, a.key), coalesce(o.name, o.key, a.name)
+		FROM accounts a, unnest($3::text[], $4::text[], $5::text[]) WITH ORDINALITY AS l(user_key, kind, key, n)
+		LEFT JOIN LATERAL (SELECT * FROM users u WHERE u.account_id = $1 AND u.key = l.user_key LIMIT 1) u ON true
+		LEFT JOIN LATERAL (SELECT * FROM scopes o WHERE o.account_id = $1 AND o.section_id = $2 AND o.kind = l.kind AND o.key = l.key
+			UNION ALL SELECT o.* FROM scopes o WHERE l.kind = 'account' AND o.account_id = $1 AND o.section_id = $2 AND o.kind = 'account' LIMIT 1) o ON true
+		LEFT JOIN LATERAL (SELECT s.id FROM scopes s WHERE s.account_id = $1 AND s.user_id = u.id AND s.kind = 'membership' AND s.section_id = $2
+			AND (SELECT q.parent_id FROM scope_parents q WHERE q.account_id = $1 AND q.scope_id = s.id AND q.valid_to = 'infinity') = o.id LIMIT 1) m ON true
+		WHERE a.account_id = $1 ORDER BY l.n`, c.Account.ID, c.Section.ID, users, kinds, keys)
 	if err != nil {
 		return nil, err
 	}
 	return pgx.CollectRows(rows, func(row pgx.CollectableRow) (p memberPlace, err error) {
-		var erased, active, primary *bool
-		err = row.Scan(&p.user, &p.parent, &p.membership, &erased, &active, &primary)
-		p.erased, p.active, p.primary = erased != nil && *erased, active != nil && *active, primary != nil && *primary
+		var kind, key, name string
+		err = row.Scan(&p.user, &p.parent, &p.membership, &p.erased, &p.active, &p.primary, &kind, &key, &name)
+		p.of = *newParent(kind, c.Account.ID, p.parent, key, name)
 		return p, err
 	})
 }
@@ -118,5 +121,5 @@ func judgeMember(l *imports.Line, at memberPlace) memberPlan {
 	case primary == "true" && !at.primary:
 		l.Change("primary")
 	}
-	return memberPlan{user: at.user, parent: at.parent, membership: at.membership, primary: primary == "true"}
+	return memberPlan{at, primary == "true"}
 }

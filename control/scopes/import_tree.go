@@ -2,6 +2,8 @@ package scopes
 
 import (
 	"context"
+	"maps"
+	"slices"
 	"strings"
 
 	"github.com/alchemi/cockpit/control/api"
@@ -46,7 +48,7 @@ type node struct {
 	kind, key string
 	name      string
 	parent    *node // nil of the account's own, and of what is inactive
-	below     int   // how many stand below it
+	below     int   // how many stand below it: more or less than in the directory, until countBelow
 }
 
 func (n *node) ref() string  { return ref(n.kind, n.key) }
@@ -80,10 +82,11 @@ func (n *node) within(other *node) bool {
 
 // findNodes reads all organizations of the section, and the teams that are named, into nodes; those that are there stay as they are.
 func findNodes(ctx context.Context, c *api.Call, nodes map[string]*node, organizations bool, teams []string) error {
-	rows, err := c.Tx.Query(ctx, `SELECT s.id, s.kind, coalesce(s.key, ''), coalesce(s.name, s.key, ''), coalesce(p.parent_id, 0),
-			(SELECT count(*) FROM scope_parents b WHERE b.account_id = $1 AND b.parent_id = s.id AND b.valid_to = 'infinity')
-		FROM scopes s LEFT JOIN scope_parents p ON p.account_id = s.account_id AND p.scope_id = s.id AND p.valid_to = 'infinity'
-		WHERE s.account_id = $1 AND s.section_id = $2 AND (s.kind IN ('account', 'organization') AND $3 OR s.kind = 'team' AND s.key = ANY($4))`,
+	rows, err := c.Tx.Query(ctx, `SELECT s.id, s.kind, coalesce(s.key, ''), coalesce(s.name, s.key, a.name),
+			coalesce((SELECT p.parent_id FROM scope_parents p WHERE p.account_id = $1 AND p.scope_id = s.id AND p.valid_to = 'infinity'), 0)
+		FROM (SELECT * FROM scopes WHERE account_id = $1 AND section_id = $2 AND kind = 'organization' AND key IS NOT NULL AND $3
+			UNION ALL SELECT * FROM scopes WHERE account_id = $1 AND section_id = $2 AND kind = 'account' AND $3
+			UNION ALL SELECT * FROM scopes WHERE account_id = $1 AND section_id = $2 AND kind = 'team' AND key = ANY($4)) s, accounts a WHERE a.account_id = $1`,
 		c.Account.ID, c.Section.ID, organizations, teams)
 	if err != nil {
 		return err
@@ -94,7 +97,7 @@ func findNodes(ctx context.Context, c *api.Call, nodes map[string]*node, organiz
 	}
 	var row node
 	var parent int64
-	_, err = pgx.ForEachRow(rows, []any{&row.id, &row.kind, &row.key, &row.name, &parent, &row.below}, func() error {
+	_, err = pgx.ForEachRow(rows, []any{&row.id, &row.kind, &row.key, &row.name, &parent}, func() error {
 		if nodes[row.ref()] == nil {
 			n := row
 			nodes[n.ref()], byID[n.id], parents[&n] = &n, &n, parent
@@ -104,6 +107,28 @@ func findNodes(ctx context.Context, c *api.Call, nodes map[string]*node, organiz
 	for n, parent := range parents {
 		n.parent = byID[parent]
 	}
+	return err
+}
+
+// countBelow finds out how many stand below those that lines make inactive.
+func countBelow(ctx context.Context, c *api.Call, nodes map[string]*node, lines []*imports.Line) error {
+	ended := map[int64]*node{}
+	for _, l := range lines {
+		if n := nodes[lineRef(l)]; n != nil && !l.Bad() && l.Cell(treeState) == "inactive" {
+			ended[n.id] = n
+		}
+	}
+	if len(ended) == 0 {
+		return nil
+	}
+	rows, err := c.Tx.Query(ctx, `SELECT parent_id, count(*) FROM scope_parents WHERE account_id = $1 AND valid_to = 'infinity' AND parent_id = ANY($2) GROUP BY parent_id`,
+		c.Account.ID, slices.Collect(maps.Keys(ended)))
+	if err != nil {
+		return err
+	}
+	var parent int64
+	var below int
+	_, err = pgx.ForEachRow(rows, []any{&parent, &below}, func() error { ended[parent].below += below; return nil })
 	return err
 }
 

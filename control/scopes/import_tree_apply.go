@@ -10,10 +10,6 @@ import (
 
 // applyTree makes of the section's tree what the plans say, each kind of change at once, and puts it on record.
 func applyTree(ctx context.Context, c *api.Call, _ []*imports.Line, plans []*treePlan) error {
-	before, err := scopesOf(ctx, c, plans)
-	if err != nil {
-		return err
-	}
 	if err := insertScopes(ctx, c, plans); err != nil {
 		return err
 	}
@@ -31,15 +27,11 @@ func applyTree(ctx context.Context, c *api.Call, _ []*imports.Line, plans []*tre
 		return err
 	}
 	if _, err := c.Tx.Exec(ctx, `UPDATE scopes s SET name = n.name, revision = revision + 1 FROM unnest($2::bigint[], $3::text[]) AS n(id, name)
-		WHERE s.account_id = $1 AND s.id = n.id`, c.Account.ID, ids, names); err != nil {
-		return err
-	}
-	after, err := scopesOf(ctx, c, plans)
-	if err != nil {
+		WHERE s.account_id = $1 AND s.id = n.id AND s.id = ANY($2)`, c.Account.ID, ids, names); err != nil {
 		return err
 	}
 	for _, p := range plans {
-		if err := p.record(ctx, c, before[p.id], after[p.id]); err != nil {
+		if err := p.record(ctx, c); err != nil {
 			return err
 		}
 	}
@@ -77,41 +69,40 @@ func scopeIDs(ctx context.Context, c *api.Call, n int) ([]int64, error) {
 	return pgx.CollectRows(rows, pgx.RowTo[int64])
 }
 
-// scopesOf reads what plans are about, by id.
-func scopesOf(ctx context.Context, c *api.Call, plans []*treePlan) (map[int64]*Scope, error) {
-	ids := make([]int64, len(plans))
-	for i, p := range plans {
-		ids[i] = p.id
-	}
-	rows, err := c.Tx.Query(ctx, `SELECT `+columns+` FROM `+tables+` WHERE s.account_id = $1 AND s.id = ANY($2)`, c.Account.ID, ids)
-	if err != nil {
-		return nil, err
-	}
-	list, err := pgx.CollectRows(rows, scan)
-	found := make(map[int64]*Scope, len(list))
-	for i := range list {
-		found[list[i].number] = &list[i]
-	}
-	return found, err
-}
-
-func (p *treePlan) record(ctx context.Context, c *api.Call, before, after *Scope) error {
+func (p *treePlan) record(ctx context.Context, c *api.Call) error {
 	kind, what := api.OrganizationKind, "updated"
 	if p.kind == api.TeamKind.Name {
 		kind = api.TeamKind
 	}
+	after := p.node.scope(c)
 	change := api.Change{Object: after.object(kind), After: after}
 	switch {
 	case p.made:
-		what = "created"
+		what, after.CreatedAt = "created", c.Now
 	case p.moved && p.active():
 		what = "moved"
 	case p.moved:
 		what = "deactivated"
 	}
 	if !p.made {
-		change.Before = before
+		change.Before = p.was.scope(c)
 	}
 	change.Action = kind.Name + "." + what
 	return c.Record(ctx, change)
+}
+
+// scope is the node as the API shows it, but for when it was made.
+func (n *node) scope(c *api.Call) *Scope {
+	s := &Scope{ID: newParent(n.kind, c.Account.ID, n.id, "", "").ID, Key: n.key, Name: n.name, State: "inactive"}
+	if n.parent != nil {
+		s.State, s.Parent = "active", n.parent.asParent(c)
+	}
+	return s
+}
+
+func (n *node) asParent(c *api.Call) *Parent {
+	if n.kind == "account" {
+		return newParent("", c.Account.ID, n.id, c.Account.Key, n.name)
+	}
+	return newParent(n.kind, c.Account.ID, n.id, n.key, n.name)
 }

@@ -16,7 +16,7 @@ import (
 func linkAll(ctx context.Context, c *api.Call, scopes, parents []int64) (map[int64]time.Time, error) {
 	rows, err := c.Tx.Query(ctx, `WITH n AS (SELECT * FROM unnest($3::bigint[], $4::bigint[]) AS n(scope_id, parent_id)),
 		ended AS (UPDATE scope_parents p SET valid_to = greatest($5, p.valid_from + interval '1 microsecond')
-			FROM n WHERE p.account_id = $1 AND p.scope_id = n.scope_id AND p.valid_to = 'infinity' RETURNING p.scope_id, p.valid_to),
+			FROM n WHERE p.account_id = $1 AND p.scope_id = n.scope_id AND p.scope_id = ANY($3) AND p.valid_to = 'infinity' RETURNING p.scope_id, p.valid_to),
 		placed AS (SELECT n.scope_id, n.parent_id, greatest($5::timestamptz, e.valid_to, (SELECT max(o.valid_to) FROM scope_parents o
 			WHERE o.account_id = $1 AND o.scope_id = n.scope_id AND o.valid_to <> 'infinity')) AS at FROM n LEFT JOIN ended e USING (scope_id)),
 		begun AS (INSERT INTO scope_parents (account_id, section_id, scope_id, parent_id, valid_from, recorded_at)

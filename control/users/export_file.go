@@ -25,8 +25,8 @@ func RegisterFiles(a *api.API, j *jobs.Jobs) {
 // writeUsers writes a line for each user of the account, by key.
 func writeUsers(ctx context.Context, c *api.Call, tx pgx.Tx, w *imports.Writer) error {
 	rows, err := tx.Query(ctx, `SELECT u.key, u.name, coalesce(u.email, ''), u.state, coalesce(i.sources, '{}'), coalesce(i.values, '{}')
-		FROM users u LEFT JOIN LATERAL (SELECT array_agg(source ORDER BY id) AS sources, array_agg(value ORDER BY id) AS values FROM user_identities
-			WHERE account_id = u.account_id AND user_id = u.id AND valid_to = 'infinity') i ON true
+		FROM users u LEFT JOIN (SELECT user_id, array_agg(source ORDER BY id) AS sources, array_agg(value ORDER BY id) AS values FROM user_identities
+			WHERE account_id = $1 AND valid_to = 'infinity' GROUP BY user_id) i ON i.user_id = u.id
 		WHERE u.account_id = $1 AND u.erased_at IS NULL ORDER BY u.key`, c.Account.ID)
 	if err != nil {
 		return err

@@ -109,8 +109,8 @@ func findUsers(ctx context.Context, c *api.Call, lines []*imports.Line) (*there,
 	var id, user int64
 	var name called
 	rows, err = c.Tx.Query(ctx, `SELECT id, user_id, source, value FROM user_identities WHERE account_id = $1 AND valid_to = 'infinity' AND user_id = ANY($2)
-		UNION SELECT i.id, i.user_id, i.source, i.value FROM unnest($3::text[], $4::text[]) AS n(source, value)
-			JOIN user_identities i ON i.account_id = $1 AND i.valid_to = 'infinity' AND i.source = n.source AND i.value = n.value`, c.Account.ID, ids, sources, values)
+		UNION SELECT i.id, i.user_id, i.source, i.value FROM unnest($3::text[], $4::text[]) AS n(source, value), LATERAL (SELECT * FROM user_identities i
+			WHERE i.account_id = $1 AND i.valid_to = 'infinity' AND i.source = n.source AND i.value = n.value LIMIT 1) i`, c.Account.ID, ids, sources, values)
 	if err != nil {
 		return nil, err
 	}

@@ -92,7 +92,7 @@ func updateUsers(ctx context.Context, c *api.Call, plans []plan) error {
 		return nil
 	}
 	_, err := c.Tx.Exec(ctx, `UPDATE users u SET name = n.name, email = nullif(n.email, ''), state = n.state, revision = revision + 1
-		FROM unnest($2::bigint[], $3::text[], $4::text[], $5::text[]) AS n(id, name, email, state) WHERE u.account_id = $1 AND u.id = n.id`,
+		FROM unnest($2::bigint[], $3::text[], $4::text[], $5::text[]) AS n(id, name, email, state) WHERE u.account_id = $1 AND u.id = n.id AND u.id = ANY($2)`,
 		c.Account.ID, w.ids, w.names, w.emails, w.states)
 	return err
 }
