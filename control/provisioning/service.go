@@ -93,6 +93,8 @@ type Service struct {
 	mu    sync.Mutex
 	away  int           // failures in a row
 	pause time.Duration // before the next try, while it is away
+
+	back chan struct{} // tells that it was away, and is no more
 }
 
 // New returns a Service.
@@ -105,25 +107,34 @@ func New(cfg Config) (*Service, error) {
 	if cfg.Metrics == nil {
 		cfg.Metrics = NewMetrics()
 	}
-	return &Service{cfg: cfg, api: a}, nil
+	return &Service{cfg: cfg, api: a, back: make(chan struct{}, 1)}, nil
 }
 
 // Run works until ctx ends.
 func (s *Service) Run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return s.work(ctx) })
-	g.Go(func() error {
-		for {
-			_, err := postgres.Alone(ctx, s.cfg.Pool, "cockpit provisioning reconcile", func(*pgxpool.Conn) error { return s.Reconcile(ctx, true, func(Difference) {}) })
-			if err != nil && ctx.Err() == nil {
-				s.cfg.Log.Warn("comparing with ZITADEL's lists", "error", err)
-			}
-			if !sleep(ctx, s.cfg.Pace.Reconcile) {
-				return nil
-			}
-		}
-	})
+	g.Go(func() error { return s.compare(ctx) })
 	return g.Wait()
+}
+
+// compare compares with lists now and then, and soon after ZITADEL was away: what it tells once got lost meanwhile.
+func (s *Service) compare(ctx context.Context) error {
+	for {
+		wait := s.cfg.Pace.Reconcile
+		_, err := postgres.Alone(ctx, s.cfg.Pool, "cockpit provisioning reconcile", func(*pgxpool.Conn) error { return s.Reconcile(ctx, true, func(Difference) {}) })
+		if err != nil && ctx.Err() == nil {
+			s.cfg.Log.Warn("comparing with ZITADEL's lists", "error", err)
+			wait = min(wait, s.cfg.Pace.RowMax)
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-s.back:
+			sleep(ctx, 2*s.cfg.Pace.Settle)
+		case <-time.After(wait):
+		}
+	}
 }
 
 func (s *Service) work(ctx context.Context) error {
@@ -284,6 +295,10 @@ func (s *Service) answers() {
 	defer s.mu.Unlock()
 	if s.pause > 0 {
 		s.cfg.Log.Info("ZITADEL is there again")
+		select {
+		case s.back <- struct{}{}:
+		default: // it is known
+		}
 	}
 	s.away, s.pause = 0, 0
 }
