@@ -62,6 +62,10 @@ func open(t *testing.T) *world {
 	s.As("super_admin").Want(http.StatusCreated, http.MethodPost, "/v1/accounts/key:acme/elevations", `{"reason":"`+canary+`","minutes":10}`)
 	const mine = ` WHERE account_id = (SELECT account_id FROM accounts WHERE key = 'acme')`
 	must(`UPDATE accounts SET name = 'CANARY', issuer_organization = 'CANARY' WHERE key = 'acme'`)
+	must(`INSERT INTO issuer_organizations (account_id, organization, own, name) SELECT account_id, 'CANARY', true, 'CANARY' FROM accounts` + mine)
+	must(`INSERT INTO issuer_users (key, email, given_name, family_name, home, subject, claimed, person_id) SELECT 'CANARY', 'CANARY@acme.example', 'CANARY', 'CANARY', account_id, 'only-here', 'CANARY', p.id
+		FROM accounts, people p` + mine + ` AND p.subject = 'only-here'`)
+	must(`INSERT INTO issuer_grants (account_id, user_id, roles, grant_id) SELECT account_id, u.id, '{end_user}', 'CANARY' FROM accounts, issuer_users u` + mine)
 	must(`UPDATE users SET key = 'CANARY-' || id, name = 'CANARY', email = 'CANARY@acme.example'` + mine)
 	must(`UPDATE user_identities SET value = 'CANARY-' || user_id` + mine)
 	must(`UPDATE scopes SET key = CASE WHEN key IS NOT NULL THEN 'CANARY-' || id END, name = 'CANARY'` + mine)

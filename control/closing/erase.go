@@ -55,7 +55,7 @@ var erasing = []struct{ table, sql string }{
 func (j *Job) people(ctx context.Context, tx pgx.Tx, account int64) error {
 	for _, of := range []struct{ only, erase string }{
 		{`SELECT user_id FROM issuer_grants WHERE account_id = $1 EXCEPT SELECT user_id FROM issuer_grants WHERE account_id <> $1`,
-			`UPDATE issuer_users SET key = '', email = '', given_name = '', family_name = '', done = asked, state = 'synced', reason = '' WHERE id = ANY($1)`},
+			`UPDATE issuer_users SET key = '', email = '', given_name = '', family_name = '', claimed = '', done = asked, state = 'synced', reason = '' WHERE id = ANY($1)`},
 		{`(SELECT person_id FROM assignments WHERE account_id = $1 UNION SELECT person_id FROM issuer_grants JOIN issuer_users u ON u.id = user_id WHERE account_id = $1 AND person_id IS NOT NULL)
 			EXCEPT (SELECT person_id FROM assignments WHERE account_id <> $1 UNION SELECT person_id FROM issuer_grants JOIN issuer_users u ON u.id = user_id WHERE account_id <> $1)`,
 			`UPDATE people SET name = '', email = '' WHERE id = ANY($1)`},
