@@ -20,7 +20,7 @@ type Users[F any] struct {
 // RegisterJobs adds what is done with many invites of a section at once. They go out by mail: nobody would see their links.
 func RegisterJobs[F any](j *jobs.Jobs, of Users[F]) {
 	jobs.Register(j, jobs.Operation[Again, F]{Key: "invites.send", Permission: access.DirectoryWrite, Kind: api.UserKind, Chunk: jobChunk,
-		Summary: "Invite users of the section by mail; undoing it revokes those that were not accepted",
+		Summary: "Invite users of the section by mail; undoing it revokes those that were not accepted", Check: usual,
 		IDs: func(ctx context.Context, c *api.Call, _ *Again, ids []string) ([]string, error) {
 			return of.IDs(ctx, c, ids)
 		},
@@ -29,9 +29,17 @@ func RegisterJobs[F any](j *jobs.Jobs, of Users[F]) {
 		},
 		Apply: jobs.Each(sendItem), Undo: jobs.Each(revokeSent)})
 	jobs.Register(j, jobs.Operation[Again, Filters]{Key: "invites.resend", Permission: access.DirectoryWrite, Kind: api.InviteKind, Chunk: jobChunk,
-		Summary: "Send the section's invites by mail again", IDs: named[Again], Filter: filtered[Again], Apply: jobs.Each(resendItem)})
+		Summary: "Send the section's invites by mail again", Check: usual, IDs: named[Again], Filter: filtered[Again], Apply: jobs.Each(resendItem)})
 	jobs.Register(j, jobs.Operation[jobs.None, Filters]{Key: "invites.revoke", Permission: access.DirectoryWrite, Kind: api.InviteKind, Chunk: jobChunk,
 		Summary: "Revoke the section's invites", IDs: named[jobs.None], Filter: filtered[jobs.None], Apply: jobs.Each(revokeItem)})
+}
+
+// usual fills in what a job's parameters leave out.
+func usual(_ context.Context, _ *api.Call, a *Again) error {
+	if a.Days == 0 {
+		a.Days = daysDefault
+	}
+	return nil
 }
 
 func named[P any](_ context.Context, _ *api.Call, _ *P, ids []string) ([]string, error) {

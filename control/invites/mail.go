@@ -80,8 +80,8 @@ const (
 	settleMax   = 500 // at a time
 )
 
-// settling is what accepts invites by mail, as soon as whom they are for has set himself up at the issuer, or has signed in
-// here. Their time is the issuer's: when it let somebody in, he is in.
+// settling is what accepts invites by mail, as soon as whom they are for has set himself up at the issuer, by the mail or long
+// before, or has signed in here. Their time is the issuer's: when it let somebody in, he is in.
 type settling struct{ api *api.API }
 
 // run settles now and then, until ctx ends.
@@ -107,7 +107,7 @@ type due struct {
 func (s *settling) once(ctx context.Context) error {
 	rows, err := s.api.Config().Stores.Platform.Query(ctx, `SELECT i.account_id, i.id, p.id, coalesce(nullif(p.name, ''), p.email)
 		FROM invites i JOIN accounts a USING (account_id) JOIN issuer_users u ON u.id = i.provisioned JOIN people p ON p.id = u.person_id
-		WHERE i.state = 'pending' AND i.delivery = 'mail' AND p.seen AND p.state = 'active' AND a.state = 'active' ORDER BY i.id LIMIT $1`, settleMax)
+		WHERE i.state = 'pending' AND i.delivery = 'mail' AND (u.verified OR NOT u.own OR p.seen) AND p.state = 'active' AND a.state = 'active' ORDER BY i.id LIMIT $1`, settleMax)
 	if err != nil {
 		return err
 	}

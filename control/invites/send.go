@@ -27,6 +27,8 @@ const (
 	byMail = "mail"
 
 	endUser = "end_user"
+
+	daysDefault = 7 // as the tags of inputs say too
 )
 
 // Delivery is how an invite goes out.

@@ -46,16 +46,17 @@ type somebody struct {
 	given, family       string
 	name, shown, state  string // of people
 	there, claimed      string
+	verified            bool // has shown that the e-mail is his
 	shutHere, shutThere bool
 	settled             bool // nothing is under way, and lists say what is
 	sequence, named     int64
 }
 
-const somebodyColumns = `u.id, coalesce(u.person_id, 0), u.subject, u.key, u.email, u.given_name, u.family_name, coalesce(p.name, ''), coalesce(p.email, ''), coalesce(p.state, ''), u.there, u.claimed, u.shut_here, u.shut_there,
+const somebodyColumns = `u.id, coalesce(u.person_id, 0), u.subject, u.key, u.email, u.given_name, u.family_name, coalesce(p.name, ''), coalesce(p.email, ''), coalesce(p.state, ''), u.there, u.claimed, u.verified, u.shut_here, u.shut_there,
 	u.sequence, u.named, u.asked = u.done AND u.changed_at < now() - $1::interval`
 
 func scanSomebody(row pgx.CollectableRow) (b somebody, err error) {
-	return b, row.Scan(&b.id, &b.person, &b.subject, &b.key, &b.email, &b.given, &b.family, &b.name, &b.shown, &b.state, &b.there, &b.claimed, &b.shutHere, &b.shutThere, &b.sequence, &b.named, &b.settled)
+	return b, row.Scan(&b.id, &b.person, &b.subject, &b.key, &b.email, &b.given, &b.family, &b.name, &b.shown, &b.state, &b.there, &b.claimed, &b.verified, &b.shutHere, &b.shutThere, &b.sequence, &b.named, &b.settled)
 }
 
 // lock loads somebody for change: who was invited, or signed in and gets a row now.
@@ -101,7 +102,7 @@ func (s *Service) applyUser(ctx context.Context, tx pgx.Tx, e *event) (string, e
 	case "user.human.email.changed":
 		b.claimed = e.Payload.Email // holds when it is verified
 	case "user.human.email.verified":
-		if b.claimed != "" {
+		if b.verified = true; b.claimed != "" {
 			b.mail(b.claimed)
 		}
 	default:
@@ -153,8 +154,8 @@ func (s *Service) keep(ctx context.Context, tx pgx.Tx, before, b *somebody, from
 			b.key = before.key
 		}
 	}
-	_, err := tx.Exec(ctx, `UPDATE issuer_users SET key = $2, email = $3, given_name = $4, family_name = $5, there = $6, claimed = $7, shut_there = $8, sequence = $9, named = $10, `+askedAgain+`, leased_until = '-infinity'
-		WHERE id = $1`, b.id, b.key, b.email, b.given, b.family, b.there, b.claimed, b.shutThere, b.sequence, b.named)
+	_, err := tx.Exec(ctx, `UPDATE issuer_users SET key = $2, email = $3, given_name = $4, family_name = $5, there = $6, claimed = $7, shut_there = $8, sequence = $9, named = $10, verified = $11, `+askedAgain+`, leased_until = '-infinity'
+		WHERE id = $1`, b.id, b.key, b.email, b.given, b.family, b.there, b.claimed, b.shutThere, b.sequence, b.named, b.verified)
 	if err == nil && b.there == stateRemoved && before.there != stateRemoved {
 		_, err = tx.Exec(ctx, `UPDATE issuer_grants SET grant_id = '', roles_there = '{}', active_there = true, `+askedAgain+`, leased_until = '-infinity' WHERE user_id = $1`, b.id)
 	}

@@ -105,8 +105,10 @@ func (s *Service) compareUser(ctx context.Context, subject string, there *remote
 		} else {
 			if there.Human != nil {
 				b.profile(there.Human.Profile.GivenName, there.Human.Profile.FamilyName, there.name())
-				if there.Human.Email.IsVerified && there.Human.Email.Email != b.email {
-					b.mail(there.Human.Email.Email)
+				if there.Human.Email.IsVerified {
+					if b.verified = true; there.Human.Email.Email != b.email {
+						b.mail(there.Human.Email.Email)
+					}
 				}
 			}
 			if state := there.state(); state != b.there {

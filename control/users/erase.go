@@ -6,6 +6,7 @@ import (
 
 	"github.com/alchemi/cockpit/control/access"
 	"github.com/alchemi/cockpit/control/api"
+	"github.com/alchemi/cockpit/control/provisioning"
 )
 
 func registerErasing(a *api.API) {
@@ -45,6 +46,9 @@ var erasing = []string{
 func erase(ctx context.Context, c *api.Call, in *eraseInput) (*api.Answer[User], error) {
 	before, err := loadForChange(ctx, c, in.User)
 	if err != nil {
+		return nil, err
+	}
+	if err := provisioning.EndUsers(ctx, c.Tx, c.Account.ID, []int64{before.number}); err != nil {
 		return nil, err
 	}
 	for _, sql := range erasing {

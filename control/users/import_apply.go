@@ -5,6 +5,7 @@ import (
 
 	"github.com/alchemi/cockpit/control/api"
 	"github.com/alchemi/cockpit/control/imports"
+	"github.com/alchemi/cockpit/control/provisioning"
 	"github.com/jackc/pgx/v5"
 )
 
@@ -15,8 +16,12 @@ func apply(ctx context.Context, c *api.Call, _ []*imports.Line, plans []plan) er
 			return err
 		}
 	}
+	moved := map[string][]int64{}
 	for i := range plans {
 		p := &plans[i]
+		if p.was != nil && p.is.State != p.was.State {
+			moved[p.is.State] = append(moved[p.is.State], p.is.number)
+		}
 		action := "user.updated"
 		switch {
 		case p.was == nil:
@@ -30,6 +35,11 @@ func apply(ctx context.Context, c *api.Call, _ []*imports.Line, plans []plan) er
 			action = "user.deactivated"
 		}
 		if err := p.is.record(ctx, c, action, "", p.was); err != nil {
+			return err
+		}
+	}
+	for state, users := range moved {
+		if err := provisioning.SetUsers(ctx, c.Tx, c.Account.ID, users, state == "active"); err != nil {
 			return err
 		}
 	}

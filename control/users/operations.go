@@ -10,6 +10,7 @@ import (
 
 	"github.com/alchemi/cockpit/control/access"
 	"github.com/alchemi/cockpit/control/api"
+	"github.com/alchemi/cockpit/control/provisioning"
 	"github.com/jackc/pgx/v5"
 )
 
@@ -216,5 +217,5 @@ func (m move) apply(ctx context.Context, c *api.Call, users []*User, reason stri
 			return refused, err
 		}
 	}
-	return refused, nil
+	return refused, provisioning.SetUsers(ctx, c.Tx, c.Account.ID, slices.Collect(maps.Keys(moved)), m.to == "active")
 }

@@ -275,6 +275,7 @@ func (s *Server) routes(mux *http.ServeMux) {
 			"jwks_uri": s.URL + "/oauth/v2/keys"})
 	})
 	mux.HandleFunc("POST /oauth/v2/token", s.token)
+	mux.HandleFunc("GET /oauth/v2/keys", s.keys)
 	for pattern, f := range map[string]func(*http.Request, *decoder) (any, *failure){
 		"POST /v2/organizations":                  s.addOrganization,
 		"POST /v2/organizations/_search":          s.listOrganizations,
