@@ -57,6 +57,7 @@ func open(t *testing.T) *world {
 	}
 	admin := s.As("account_admin:acme")
 	admin.Want(http.StatusCreated, http.MethodPost, "/v1/accounts/key:acme/keys", `{"name":"`+canary+`","sources":["key:alchemi-web"]}`, "Idempotency-Key", "k")
+	admin.Want(http.StatusAccepted, http.MethodPost, "/v1/accounts/key:acme/jobs", `{"operation":"users.deactivate","ids":["key:`+canary+`","key:u-1"],"reason":"`+canary+`"}`)
 	must(`INSERT INTO people (issuer, subject, name, email) VALUES ('test', 'only-here', 'CANARY', 'CANARY@acme.example')`)
 	admin.Want(http.StatusCreated, http.MethodPost, "/v1/accounts/key:acme/assignments", `{"subject":"only-here","role":"account_viewer"}`)
 	s.As("super_admin").Want(http.StatusCreated, http.MethodPost, "/v1/accounts/key:acme/elevations", `{"reason":"`+canary+`","minutes":10}`)
@@ -257,6 +258,30 @@ func TestTheAuditLogIsProvedWithoutIt(t *testing.T) {
 	v := &audit.Verifier{Keys: keys, Now: w.Now, Kept: kept, Found: func(f audit.Finding) { found = append(found, f) }}
 	if c, err := v.Verify(t.Context(), w.Stores.Platform); err != nil || len(found) > 0 || c.Sealed == 0 {
 		t.Errorf("%+v %v %v", c, found, err)
+	}
+}
+
+// A job that waits when its account ends is gone with it, and whoever was to work on it finds nothing to do.
+func TestAJobOfAnErasedAccount(t *testing.T) {
+	t.Parallel()
+	w := open(t)
+	w.Advance(31 * 24 * time.Hour)
+	if n := w.once(); n != 1 {
+		t.Fatal(n)
+	}
+	w.Work()
+	var waiting, jobs, changed int
+	for begun := time.Now(); ; time.Sleep(20 * time.Millisecond) {
+		if err := w.Owner.QueryRow(t.Context(), `SELECT (SELECT count(*) FROM river.river_job WHERE state <> 'completed'), (SELECT count(*) FROM jobs) + (SELECT count(*) FROM job_items),
+			(SELECT count(*) FROM audit_entries WHERE action = 'user.deactivated')`).Scan(&waiting, &jobs, &changed); err != nil {
+			t.Fatal(err)
+		}
+		if waiting == 0 || time.Since(begun) > time.Minute {
+			break
+		}
+	}
+	if waiting != 0 || jobs != 0 || changed != 0 {
+		t.Errorf("%d tasks wait, %d rows of jobs are left, %d users were changed: %s", waiting, jobs, changed, w.Logs)
 	}
 }
 

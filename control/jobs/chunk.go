@@ -92,7 +92,8 @@ func (w *workers) next(ctx context.Context, tx pgx.Tx, h *held) (position int64,
 	if err != nil {
 		return 0, nil, err
 	}
-	rows, err := tx.Query(ctx, `SELECT seq, ref, data FROM job_items WHERE job_id = $1 AND seq > $2 ORDER BY seq LIMIT $3`, h.Job, position, h.op.chunk)
+	// Seqs have no gaps. With both ends given, no plan reads more: the planner knows nothing of a table that was just filled.
+	rows, err := tx.Query(ctx, `SELECT seq, ref, data FROM job_items WHERE job_id = $1 AND seq > $2 AND seq <= $2 + $3 ORDER BY seq`, h.Job, position, h.op.chunk)
 	if err != nil {
 		return 0, nil, err
 	}
@@ -142,7 +143,7 @@ func write(ctx context.Context, tx pgx.Tx, job int64, items []Item, outcomes []O
 	if len(items) == 0 {
 		return nil
 	}
-	// Between the first and the last, whatever the planner makes of it: it knows nothing of a table that was just filled.
+	// Both ends are given as in next.
 	_, err := tx.Exec(ctx, `UPDATE job_items i SET state = o.state, code = o.code, reason = o.reason, detail = o.detail::jsonb, undo = o.undo::jsonb,
 			data = CASE WHEN o.state = 'failed' THEN i.data END
 		FROM unnest($2::bigint[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[]) AS o (seq, state, code, reason, detail, undo)

@@ -36,10 +36,11 @@ CREATE INDEX jobs_unended ON jobs (touched_at) WHERE ended_at IS NULL;
 CREATE INDEX jobs_ended ON jobs (ended_at) WHERE ended_at IS NOT NULL;
 CREATE INDEX jobs_undoes ON jobs (undoes) WHERE undoes IS NOT NULL;
 
+-- Whose an item is, its job says: a foreign key of each item's own would lock the account's row once an item.
 -- Items in the order in which they are done. ref: what people see of one, an id or a line. data: what doing it needs; it goes
 -- when it is done. undo: what taking it back needs.
 CREATE TABLE job_items (
-  account_id bigint REFERENCES accounts,
+  account_id bigint,
   job_id     bigint NOT NULL,
   seq        bigint NOT NULL CHECK (seq > 0),
   ref        text NOT NULL,
