@@ -34,6 +34,9 @@ func (j *treeJudge) load(ctx context.Context, c *api.Call, lines []*imports.Line
 	if err := findNodes(ctx, c, j.nodes, !j.loaded, teamsOf(lines)); err != nil {
 		return err
 	}
+	if err := findUsed(ctx, c, j.nodes, lines); err != nil {
+		return err
+	}
 	if err := countBelow(ctx, c, j.nodes, lines); err != nil || j.loaded {
 		return err
 	}
@@ -116,6 +119,10 @@ func (j *treeJudge) line(c *api.Call, l *imports.Line) *treePlan {
 		return nil
 	}
 	n := j.nodes[ref(kind, l.Cell(treeKey))]
+	if n != nil && n.used {
+		l.Fail("key", "key_taken", "another one had this key before; name it by the one that it has")
+		return nil
+	}
 	p := &treePlan{node: n}
 	if n != nil {
 		p.was = *n
@@ -195,7 +202,7 @@ func (j *treeJudge) below(l *imports.Line, p *treePlan) *node {
 		l.Fail("parent", api.CodeInvalid, "a parent is organization: and its key, or empty for the account")
 	case parent == nil && kind == "":
 		l.Fail("", "section_absent", "the account never had this section")
-	case parent == nil:
+	case parent == nil || parent.used:
 		l.Fail("parent", "parent_unknown", "there is no such organization, or its own line is bad")
 	case !parent.active():
 		l.Fail("parent", "organization_inactive", "the organization is inactive: nothing can stand below it")

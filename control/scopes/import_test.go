@@ -102,6 +102,15 @@ func TestImportingATree(t *testing.T) {
 	}
 }
 
+func TestKeysOfBefore(t *testing.T) {
+	t.Parallel()
+	s := controltest.New(t, controltest.Options{})
+	s.Work()
+	s.As(admin).Want(http.StatusOK, http.MethodPost, orgs+"/key:eng/rename", `{"key":"technology"}`, "If-Match", "*")
+	both(t, s, "teams", "kind,key,name,parent\norganization,eng,A,\nteam,new,New,organization:eng\nteam,eng,Another,organization:technology\n", map[string]string{
+		"2": "failed key_taken key", "3": "failed parent_unknown parent", "4": "done create name parent"})
+}
+
 // What is short of credits is found line by line, also by a dry run, and the others are moved.
 func TestMovesOfAFileSetAsideNoMoreThanThereIs(t *testing.T) {
 	t.Parallel()

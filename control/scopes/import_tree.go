@@ -47,6 +47,7 @@ type node struct {
 	id        int64 // below 0: it is to be made
 	kind, key string
 	name      string
+	used      bool  // it is only a name that another one had before
 	parent    *node // nil of the account's own, and of what is inactive
 	below     int   // how many stand below it: more or less than in the directory, until countBelow
 }
@@ -93,7 +94,9 @@ func findNodes(ctx context.Context, c *api.Call, nodes map[string]*node, organiz
 	}
 	byID, parents := map[int64]*node{}, map[*node]int64{}
 	for _, n := range nodes {
-		byID[n.id] = n
+		if !n.used {
+			byID[n.id] = n
+		}
 	}
 	var row node
 	var parent int64
@@ -107,6 +110,27 @@ func findNodes(ctx context.Context, c *api.Call, nodes map[string]*node, organiz
 	for n, parent := range parents {
 		n.parent = byID[parent]
 	}
+	return err
+}
+
+// findUsed puts a node for each key that lines name and that another organization or team had before.
+func findUsed(ctx context.Context, c *api.Call, nodes map[string]*node, lines []*imports.Line) error {
+	var kinds, keys []string
+	for _, l := range lines {
+		if !l.Bad() && nodes[lineRef(l)] == nil {
+			kinds, keys = append(kinds, l.Cell(treeKind)), append(keys, l.Cell(treeKey))
+		}
+	}
+	rows, err := c.Tx.Query(ctx, `SELECT n.kind, n.key FROM unnest($3::text[], $4::text[]) AS n(kind, key)
+		WHERE EXISTS (SELECT FROM key_aliases a WHERE a.account_id = $1 AND a.section_id = $2 AND a.kind = n.kind AND a.key = n.key)`, c.Account.ID, c.Section.ID, kinds, keys)
+	if err != nil {
+		return err
+	}
+	var kind, key string
+	_, err = pgx.ForEachRow(rows, []any{&kind, &key}, func() error {
+		nodes[ref(kind, key)] = &node{kind: kind, key: key, used: true}
+		return nil
+	})
 	return err
 }
 

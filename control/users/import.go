@@ -55,6 +55,7 @@ type there struct {
 	users      map[string]*User
 	identities map[int64]map[called]int64 // by user; the identity's id
 	owners     map[called]int64           // of identities that lines name
+	used       map[string]bool            // keys that somebody had before
 }
 
 func (j *judge) lines(ctx context.Context, c *api.Call, lines []*imports.Line) ([]plan, error) {
@@ -82,7 +83,7 @@ func (j *judge) lines(ctx context.Context, c *api.Call, lines []*imports.Line) (
 }
 
 func findUsers(ctx context.Context, c *api.Call, lines []*imports.Line) (*there, error) {
-	t := &there{users: map[string]*User{}, identities: map[int64]map[called]int64{}, owners: map[called]int64{}}
+	t := &there{users: map[string]*User{}, identities: map[int64]map[called]int64{}, owners: map[called]int64{}, used: map[string]bool{}}
 	var keys, sources, values []string
 	for _, l := range lines {
 		if l.Bad() {
@@ -106,6 +107,9 @@ func findUsers(ctx context.Context, c *api.Call, lines []*imports.Line) (*there,
 	for i := range found {
 		t.users[found[i].Key], ids[i] = &found[i], found[i].number
 	}
+	if err := t.findUsed(ctx, c, keys); err != nil {
+		return nil, err
+	}
 	var id, user int64
 	var name called
 	rows, err = c.Tx.Query(ctx, `SELECT id, user_id, source, value FROM user_identities WHERE account_id = $1 AND valid_to = 'infinity' AND user_id = ANY($2)
@@ -124,6 +128,20 @@ func findUsers(ctx context.Context, c *api.Call, lines []*imports.Line) (*there,
 	return t, err
 }
 
+// findUsed finds those of the keys that are aliases, or were an erased user's.
+func (t *there) findUsed(ctx context.Context, c *api.Call, keys []string) error {
+	rows, err := c.Tx.Query(ctx, `SELECT n.key FROM unnest($2::text[]) AS n(key) WHERE EXISTS (SELECT FROM key_aliases a
+			WHERE a.account_id = $1 AND a.kind = 'user' AND a.section_id IS NULL AND a.key = n.key)
+		OR EXISTS (SELECT FROM erased_keys e WHERE e.account_id = $1) AND EXISTS (SELECT FROM erased_keys e WHERE e.account_id = $1 AND e.hash = erased_key_hash($1, n.key))`,
+		c.Account.ID, keys)
+	if err != nil {
+		return err
+	}
+	var key string
+	_, err = pgx.ForEachRow(rows, []any{&key}, func() error { t.used[key] = true; return nil })
+	return err
+}
+
 // user judges what a line says of the user himself. What is so already is never bad.
 func (j *judge) user(l *imports.Line, t *there) (p plan) {
 	p.was = t.users[l.Cell(cellKey)]
@@ -133,6 +151,8 @@ func (j *judge) user(l *imports.Line, t *there) (p plan) {
 		return p
 	case p.was != nil:
 		p.is = *p.was
+	case t.used[l.Cell(cellKey)]:
+		l.Fail("key", "key_taken", "a user had this key before; name him by the one that he has")
 	case !api.WellFormedKey(l.Cell(cellKey)):
 		l.Fail("key", api.CodeInvalid, api.KeyRule)
 	case text(l.Cell(cellName)) == "":

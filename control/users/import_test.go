@@ -92,6 +92,17 @@ func TestImportingUsers(t *testing.T) {
 	}
 }
 
+// Keys that were somebody's are nobody else's, and name nobody here.
+func TestKeysOfBefore(t *testing.T) {
+	t.Parallel()
+	s := controltest.New(t, controltest.Options{})
+	s.Work()
+	a := s.As(admin)
+	a.Want(http.StatusOK, http.MethodPost, all+"/key:u-1/rename", `{"key":"ada"}`, "If-Match", "*")
+	a.Want(http.StatusOK, http.MethodPost, all+"/key:u-5/erase", `{"reason":"asked"}`)
+	both(t, s, "key,name\nu-1,A\nu-5,B\nada,C\n", map[string]string{"2": "failed key_taken key", "3": "failed key_taken key", "4": "done change name"})
+}
+
 func TestWhatIsAbsentStays(t *testing.T) {
 	t.Parallel()
 	s := controltest.New(t, controltest.Options{})
