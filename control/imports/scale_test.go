@@ -146,3 +146,29 @@ func TestAnImportThatWasInterrupted(t *testing.T) {
 		t.Errorf("%d users, %d entries, %+v (%v)", users, entries, job, err)
 	}
 }
+
+// What a file says of people is kept no longer than it is needed, also where its job did not come to its end.
+func TestLinesAreForgotten(t *testing.T) {
+	t.Parallel()
+	s := controltest.New(t, controltest.Options{})
+	kept := func() (n int) {
+		if err := s.Owner.QueryRow(t.Context(), `SELECT count(*) FROM job_items WHERE data IS NOT NULL OR job_items::text LIKE '%Nobody%'`).Scan(&n); err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}
+	var job controltest.Job
+	a := s.As(admin)
+	a.Want(http.StatusAccepted, http.MethodPost, account+"/imports/users", "key,name,email\na,Nobody,\nb,Nobody,no\n", "Content-Type", "text/csv").Into(&job)
+	a.Want(http.StatusOK, http.MethodPost, account+"/jobs/"+job.ID+"/cancel", "")
+	if kept() == 0 {
+		t.Fatal("there is nothing to forget")
+	}
+	s.Work()
+	a.ImportJob(account, "users", "", "key,name,email\na,Nobody,\nb,Nobody,no\n")
+	for deadline := time.Now().Add(time.Minute); kept() > 0; time.Sleep(50 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("%d lines are kept", kept())
+		}
+	}
+}

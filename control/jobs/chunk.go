@@ -126,7 +126,7 @@ func (h *held) do(ctx context.Context, c *api.Call, items []Item) (outcomes []Ou
 	return outcomes, err
 }
 
-// write keeps what came of items. Their data goes with that, unless they failed.
+// write keeps what came of items. Their data goes with that: it may say who somebody is.
 func write(ctx context.Context, tx pgx.Tx, job int64, items []Item, outcomes []Outcome) error {
 	seqs, states, codes, reasons := make([]int64, len(items)), make([]string, len(items)), make([]string, len(items)), make([]string, len(items))
 	details, undos := make([]*string, len(items)), make([]*string, len(items))
@@ -145,7 +145,7 @@ func write(ctx context.Context, tx pgx.Tx, job int64, items []Item, outcomes []O
 	}
 	// Both ends are given as in next.
 	_, err := tx.Exec(ctx, `UPDATE job_items i SET state = o.state, code = o.code, reason = o.reason, detail = o.detail::jsonb, undo = o.undo::jsonb,
-			data = CASE WHEN o.state = 'failed' THEN i.data END
+			data = NULL
 		FROM unnest($2::bigint[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[]) AS o (seq, state, code, reason, detail, undo)
 		WHERE i.job_id = $1 AND i.seq = o.seq AND i.seq BETWEEN $8 AND $9`, job, seqs, states, codes, reasons, details, undos, items[0].Seq, items[len(items)-1].Seq)
 	if err != nil {

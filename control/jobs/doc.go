@@ -33,7 +33,8 @@
 // Undo makes a new job of the items that were done, the last first, with what their outcomes kept for it. It is refused while
 // the job runs and where another undo of it was made that was not cancelled and did not fail.
 //
-// Jobs that ended are kept for keptFor, and then removed with their items. An item's data goes as soon as it is done.
+// Jobs that ended are kept for keptFor, and then removed with their items. An item's data goes as soon as it is done, or, within
+// removeEvery, when its job was cancelled or failed.
 //
 // Failures: operation_unknown, too_many_items, job_ended, job_running, not_undoable, already_undone, author_shut_out, and those
 // of every operation.

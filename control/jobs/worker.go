@@ -203,7 +203,7 @@ func (w *workers) beat(ctx context.Context) {
 		err := errors.Join(w.touch(ctx), w.recover(ctx))
 		select {
 		case <-due.C:
-			err = errors.Join(err, w.remove(ctx))
+			err = errors.Join(err, w.forget(ctx), w.remove(ctx))
 			due.Reset(removeEvery)
 		default:
 		}
@@ -254,6 +254,17 @@ func (w *workers) recover(ctx context.Context) error {
 		}
 		return nil
 	})
+}
+
+// forget takes away the data of items that are not done any more, since their job was cancelled or failed.
+func (w *workers) forget(ctx context.Context) error {
+	for {
+		tag, err := w.cfg.Stores.Platform.Exec(ctx, `UPDATE job_items SET data = NULL WHERE (job_id, seq) IN (SELECT i.job_id, i.seq FROM jobs j
+			JOIN job_items i ON i.job_id = j.id AND i.seq > j.position AND i.data IS NOT NULL WHERE j.ended_at IS NOT NULL AND j.state IN ('cancelled', 'failed') LIMIT $1)`, removeAtOnce)
+		if err != nil || tag.RowsAffected() < removeAtOnce {
+			return err
+		}
+	}
 }
 
 // remove takes away jobs that ended long ago, a few items at a time.
