@@ -67,11 +67,28 @@ func SortBy(name string, sorts map[string]Sort) (Sort, error) {
 
 // Filter adds a condition with its arguments, each ? of it in turn.
 func (q *Query[T]) Filter(condition string, args ...any) {
+	q.Where = append(q.Where, q.numbered(condition, args))
+}
+
+// In keeps the rows whose column is one of many ids, or those whose is none of them. They are joined, so that it matters
+// little how many there are.
+func (q *Query[T]) In(column string, ids []int64, in bool) {
+	alias := fmt.Sprintf("among_%d", len(q.Args))
+	q.From += q.numbered(fmt.Sprintf(" LEFT JOIN unnest(?::bigint[]) %[1]s(id) ON %[1]s.id = %[2]s", alias, column), []any{ids})
+	if in {
+		q.Where = append(q.Where, alias+".id IS NOT NULL")
+	} else {
+		q.Where = append(q.Where, alias+".id IS NULL")
+	}
+}
+
+// numbered gives each ? the number of its argument.
+func (q *Query[T]) numbered(sql string, args []any) string {
 	for _, a := range args {
 		q.Args = append(q.Args, a)
-		condition = strings.Replace(condition, "?", fmt.Sprintf("$%d", len(q.Args)), 1)
+		sql = strings.Replace(sql, "?", fmt.Sprintf("$%d", len(q.Args)), 1)
 	}
-	q.Where = append(q.Where, condition)
+	return sql
 }
 
 // Created is embedded by lists of what was made at a time.

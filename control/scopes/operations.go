@@ -7,6 +7,7 @@ import (
 
 	"github.com/alchemi/cockpit/control/access"
 	"github.com/alchemi/cockpit/control/api"
+	"github.com/alchemi/cockpit/metering/balances"
 )
 
 const (
@@ -70,8 +71,10 @@ type listInput struct {
 	Organization string `query:"organization" maxLength:"300" doc:"only those right below this organization: its id, or key: and its key"`
 	Key          string `query:"key" maxLength:"256" doc:"only the one with this key or alias"`
 	api.Created
-	Top  bool   `query:"top" doc:"only those right below the account"`
-	Sort string `query:"sort" enum:"key,-key,name,-name" default:"key"`
+	Top        bool   `query:"top" doc:"only those right below the account"`
+	Sort       string `query:"sort" enum:"key,-key,name,-name" default:"key"`
+	WithoutUse bool   `query:"without_use" doc:"only those to which nothing was charged in the open cycle"`
+	Over       bool   `query:"over_allocation" doc:"only those that used all of an allocation, share or cap of their own in the open cycle"`
 }
 
 func (n noun) list(ctx context.Context, c *api.Call, in *listInput) (*api.Query[Scope], error) {
@@ -100,6 +103,16 @@ func (n noun) list(ctx context.Context, c *api.Call, in *listInput) (*api.Query[
 	if in.Organization != "" {
 		ref := api.OrganizationKind.Ref(in.Organization)
 		q.Filter("o.kind = 'organization' AND (o.id = ? OR o.key = ?)", ref.ID, ref.Key)
+	}
+	for use, wanted := range map[balances.Use]bool{balances.Charged: in.WithoutUse, balances.Over: in.Over} {
+		if !wanted {
+			continue
+		}
+		scopes, err := balances.ScopesOf(ctx, c.Tx, c.Account.ID, c.Section.ID, c.Now, use)
+		if err != nil {
+			return nil, err
+		}
+		q.In("s.id", scopes, use == balances.Over)
 	}
 	return q, nil
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"github.com/alchemi/cockpit/control/api"
+	"github.com/alchemi/cockpit/metering/balances"
 	"github.com/jackc/pgx/v5"
 )
 
@@ -19,6 +20,8 @@ type Filter struct {
 	Section      string `query:"section" json:"section,omitempty" maxLength:"200" doc:"only those who are members in this section: its id, or key: and its key. With without_team: those who are in no team of it"`
 	Team         string `query:"team" json:"team,omitempty" maxLength:"300" doc:"only its members: its id, or with section key: and its key"`
 	Organization string `query:"organization" json:"organization,omitempty" maxLength:"300" doc:"only those in it, and in what is below it: its id, or with section key: and its key"`
+	WithoutUse   bool   `query:"without_use" json:"without_use,omitempty" doc:"only those to whom nothing was charged in the open cycle, of the section or of all"`
+	Over         bool   `query:"over_allocation" json:"over_allocation,omitempty" doc:"only those who used all of an allocation, share or cap of their own in the open cycle, of the section or of all"`
 	WithoutTeam  bool   `query:"without_team" json:"without_team,omitempty" doc:"only those who are in no team"`
 }
 
@@ -92,7 +95,21 @@ func (f *Filter) places(ctx context.Context, c *api.Call, q *api.Query[User]) er
 		if err != nil {
 			return err
 		}
-		q.Filter(`EXISTS (`+member+` AND p.parent_id = ANY(?))`, ids)
+		q.Filter(`EXISTS (`+member+` AND p.parent_id IN (SELECT unnest(?::bigint[])))`, ids)
+	}
+	if f.WithoutUse {
+		charged, err := balances.UsersOf(ctx, c.Tx, c.Account.ID, section, c.Now, balances.Charged)
+		if err != nil {
+			return err
+		}
+		q.In("u.id", charged, false)
+	}
+	if f.Over {
+		over, err := balances.UsersOf(ctx, c.Tx, c.Account.ID, section, c.Now, balances.Over)
+		if err != nil {
+			return err
+		}
+		q.In("u.id", over, true)
 	}
 	switch {
 	case f.WithoutTeam && section != 0:

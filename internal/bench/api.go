@@ -34,6 +34,14 @@ func (everybody) Authenticate(*http.Request) (*access.Principal, error) {
 	return &access.Principal{Kind: access.Person, ID: 1, Name: "bench", Grants: []access.Grant{{Role: access.SuperAdmin}}}, nil
 }
 
+// adminOf is an admin of one account.
+type adminOf struct{ account int64 }
+
+// Authenticate implements api.Authenticator.
+func (a *adminOf) Authenticate(*http.Request) (*access.Principal, error) {
+	return &access.Principal{Kind: access.Person, ID: 1, Name: "bench", Grants: []access.Grant{{Role: access.AccountAdmin, Account: a.account}}}, nil
+}
+
 // controlled is the control API over a database of its own.
 type controlled struct {
 	stores api.Stores
@@ -41,7 +49,7 @@ type controlled struct {
 	server *httptest.Server
 }
 
-func (r *runner) control(ctx context.Context) (*controlled, error) {
+func (r *runner) control(ctx context.Context, who api.Authenticator) (*controlled, error) {
 	s, err := r.directory(ctx)
 	if err != nil {
 		return nil, err
@@ -50,11 +58,11 @@ func (r *runner) control(ctx context.Context) (*controlled, error) {
 	if err != nil {
 		return nil, err
 	}
-	return controls(ctx, url)
+	return controls(ctx, url, who)
 }
 
-// controls is the control API over the database at url.
-func controls(ctx context.Context, url string) (c *controlled, err error) {
+// controls is the control API over the database at url, for whoever calls it.
+func controls(ctx context.Context, url string, who api.Authenticator) (c *controlled, err error) {
 	c = &controlled{}
 	if c.owner, err = pgxpool.New(ctx, url); err != nil {
 		return nil, err
@@ -67,7 +75,7 @@ func controls(ctx context.Context, url string) (c *controlled, err error) {
 	}
 	key := make([]byte, 32)
 	_, _ = rand.Read(key) // never fails
-	c.server = httptest.NewServer(control.New(api.Config{Stores: c.stores, Authenticator: everybody{}, Audit: audit.NewLog(key),
+	c.server = httptest.NewServer(control.New(api.Config{Stores: c.stores, Authenticator: who, Audit: audit.NewLog(key),
 		Log: slog.New(slog.DiscardHandler), Now: time.Now}).Handler())
 	return c, nil
 }
@@ -81,7 +89,7 @@ func (c *controlled) close() {
 
 // deepLists compares the page behind a million rows with the first one, in an order that is not the rows' own.
 func deepLists(ctx context.Context, r *runner) (gate, error) {
-	c, err := r.control(ctx)
+	c, err := r.control(ctx, everybody{})
 	if err != nil {
 		return gate{}, err
 	}
@@ -132,7 +140,7 @@ func (c *controlled) get(ctx context.Context, path string) error {
 // rowSecurity compares a change of an account under forced row-level security, as the API makes it, with the same statements
 // by the tables' owner, whom it does not bind.
 func rowSecurity(ctx context.Context, r *runner) (gate, error) {
-	c, err := r.control(ctx)
+	c, err := r.control(ctx, everybody{})
 	if err != nil {
 		return gate{}, err
 	}

@@ -34,7 +34,7 @@ const (
 // authenticated compares a read of one account, with a JWT that is checked and everything that is looked up anew at each
 // request (person, roles, client, account), with a Gin handler that answers a constant of the same length.
 func authenticated(ctx context.Context, r *runner) (gate, error) {
-	c, err := r.control(ctx)
+	c, err := r.control(ctx, everybody{})
 	if err != nil {
 		return gate{}, err
 	}

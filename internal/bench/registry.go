@@ -24,6 +24,7 @@ var registry = []entry{
 	{"P14", takingOver},
 	{"api", authenticated},
 	{"lists", deepLists},
+	{"large", large},
 	{"summary", summaryPages},
 	{"row-security", rowSecurity},
 	{"audit", auditing},

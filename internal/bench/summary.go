@@ -26,11 +26,11 @@ func summaryPages(ctx context.Context, r *runner) (gate, error) {
 	if err := s.execute(ctx, "postgres", `CREATE DATABASE `+name+` TEMPLATE `+s.template); err != nil {
 		return gate{}, err
 	}
-	few, err := controls(ctx, s.url(name))
+	few, err := controls(ctx, s.url(name), everybody{})
 	if err != nil {
 		return gate{}, err
 	}
-	many, err := r.control(ctx)
+	many, err := r.control(ctx, everybody{})
 	if err == nil {
 		err = errors.Join(few.summarize(ctx, fewAccounts), many.summarize(ctx, manyAccounts))
 	}

@@ -5,5 +5,5 @@
 // what a charge debits. Trees are the allocation engine's, made of the directory's rows as they are at an instant.
 //
 // Map: sums.go (journal → amounts), tree.go (rows → allocation.Tree), read.go (both together, by scope), live.go (the same for
-// everybody, in memory).
+// everybody, in memory), open.go (who used nothing, or all, in the open cycle).
 package balances
