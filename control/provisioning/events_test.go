@@ -172,6 +172,10 @@ func TestADeactivationOnEitherSideWins(t *testing.T) {
 	}
 	super.Want(http.StatusOK, http.MethodPost, path+"/deactivate", `{"reason":"x"}`)
 	check("deactivated here", "inactive", "inactive")
+	super.Want(http.StatusOK, http.MethodPost, path+"/reactivate", `{"reason":"x"}`) // what it did itself is not somebody else's
+	check("taken back here", "active", "active")
+	super.Want(http.StatusOK, http.MethodPost, path+"/deactivate", `{"reason":"x"}`)
+	check("deactivated here again", "inactive", "inactive")
 	w.z.Move(ada.ID, "reactivate")
 	check("reactivated there", "inactive", "inactive")
 	super.Want(http.StatusOK, http.MethodPost, path+"/reactivate", `{"reason":"x"}`)

@@ -151,7 +151,11 @@ func (w *world) oneSeed(seed uint64) {
 	}
 	ctx, stop := context.WithCancel(w.t.Context())
 	var g errgroup.Group
-	for _, p := range []*provisioning.Service{w.p, w.service(quick)} { // two processes
+	pace := quick
+	if seed%3 == 0 { // a row is taken over while the one that had it is still at it
+		pace.Lease = 4 * time.Millisecond
+	}
+	for _, p := range []*provisioning.Service{w.service(pace), w.service(pace)} { // two processes
 		g.Go(func() error {
 			for ctx.Err() == nil {
 				if _, err := p.Once(ctx); err != nil && ctx.Err() == nil {

@@ -12,6 +12,7 @@ import (
 // grant is a row of issuer_grants: an authorization there.
 type grant struct {
 	row
+	number       int64 // the row's own id
 	user         int64
 	subject      string
 	organization string
@@ -27,29 +28,38 @@ type grant struct {
 
 // dueGrants claims those whose organization and user are there. That one may be asked for is written down before it is.
 func (s *Service) dueGrants(ctx context.Context, limit int) ([]task, error) {
-	ids, err := s.claim(ctx, `UPDATE issuer_grants SET leased_until = now() + $2::interval
+	ids, lease, err := s.claim(ctx, `UPDATE issuer_grants SET leased_until = now() + $2::interval
 		WHERE id IN (SELECT g.id FROM issuer_grants g JOIN issuer_users u ON u.id = g.user_id JOIN issuer_organizations o ON o.account_id = g.account_id
 			WHERE g.asked <> g.done AND g.next_at <= now() AND g.leased_until <= now() AND (g.roles = '{}' OR u.there IN ('active', 'inactive', 'locked') AND o.made AND o.granted)
 			ORDER BY g.next_at LIMIT $1 FOR UPDATE OF g SKIP LOCKED)
-		RETURNING id`, limit)
+		RETURNING id, leased_until`, limit)
 	if err != nil {
 		return nil, err
 	}
 	rows, err := s.cfg.Pool.Query(ctx, `WITH tried AS (UPDATE issuer_grants SET tried_at = now() WHERE id = ANY($1) AND grant_id = '' AND roles <> '{}' RETURNING id)
-		SELECT g.account_id, g.asked, g.attempts, g.leased_until, g.user_id, u.subject, o.organization, g.roles, g.active, g.grant_id, g.roles_there, g.active_there, g.shut_there,
+		SELECT g.id, g.account_id, g.asked, g.attempts, g.leased_until, g.user_id, u.subject, o.organization, g.roles, g.active, g.grant_id, g.roles_there, g.active_there, g.shut_there,
 			g.tried_at = '-infinity', (extract(epoch FROM now() - greatest(g.tried_at, '2000-01-01')) * 1000000)::bigint
 		FROM issuer_grants g JOIN issuer_users u ON u.id = g.user_id JOIN issuer_organizations o ON o.account_id = g.account_id
-		WHERE g.id = ANY($1) AND (g.roles = '{}' OR g.grant_id <> '' OR g.id IN (SELECT id FROM tried))`, ids)
+		WHERE g.id = ANY($1) AND (g.roles = '{}' OR g.grant_id <> '' OR g.id IN (SELECT id FROM tried)) AND g.leased_until = $2`, ids, lease)
 	if err != nil {
 		return nil, fmt.Errorf("what roles are to be: %w", err)
 	}
-	return pgx.CollectRows(rows, func(r pgx.CollectableRow) (task, error) {
+	tasks, err := pgx.CollectRows(rows, func(r pgx.CollectableRow) (task, error) {
 		g := &grant{row: row{kind: "membership"}}
 		var micros int64
-		err := r.Scan(&g.row.id, &g.asked, &g.attempts, &g.lease, &g.user, &g.subject, &g.organization, &g.roles, &g.active, &g.id, &g.there, &g.activeThere, &g.shutThere, &g.never, &micros)
+		err := r.Scan(&g.number, &g.row.id, &g.asked, &g.attempts, &g.lease, &g.user, &g.subject, &g.organization, &g.roles, &g.active, &g.id, &g.there, &g.activeThere, &g.shutThere, &g.never, &micros)
 		g.since = time.Duration(micros) * time.Microsecond
 		return g, err
 	})
+	if err != nil || len(tasks) == len(ids) {
+		return tasks, err
+	}
+	// What changed under this statement is taken another time, and not kept until its lease ends.
+	for _, t := range tasks {
+		ids = slices.DeleteFunc(ids, func(id int64) bool { return id == t.(*grant).number })
+	}
+	_, err = s.cfg.Pool.Exec(ctx, `UPDATE issuer_grants SET leased_until = '-infinity' WHERE id = ANY($1) AND leased_until = $2`, ids, lease)
+	return tasks, err
 }
 
 func (g *grant) bring(ctx context.Context, s *Service) error {

@@ -25,16 +25,16 @@ type organization struct {
 // dueOrganizations claims organizations. One is to be active while its account is open, and while any of its people may do
 // something in another account: they could not sign in otherwise.
 func (s *Service) dueOrganizations(ctx context.Context, limit int) ([]task, error) {
-	ids, err := s.claim(ctx, `UPDATE issuer_organizations SET leased_until = now() + $2::interval
+	ids, lease, err := s.claim(ctx, `UPDATE issuer_organizations SET leased_until = now() + $2::interval
 		WHERE account_id IN (SELECT account_id FROM issuer_organizations WHERE asked <> done AND next_at <= now() AND leased_until <= now() ORDER BY next_at LIMIT $1 FOR UPDATE SKIP LOCKED)
-		RETURNING id`, limit)
+		RETURNING id, leased_until`, limit)
 	if err != nil {
 		return nil, err
 	}
 	rows, err := s.cfg.Pool.Query(ctx, `SELECT o.account_id, o.asked, o.attempts, o.leased_until, o.organization, o.own, o.made, o.granted, o.name, o.active, a.name, a.key,
 			a.state NOT IN ('closed', 'erased') OR EXISTS (SELECT FROM issuer_users u JOIN issuer_grants g ON g.user_id = u.id JOIN accounts b ON b.account_id = g.account_id
 				WHERE u.home = a.account_id AND b.account_id <> a.account_id AND g.roles <> '{}' AND g.active AND b.state NOT IN ('closed', 'erased'))
-		FROM issuer_organizations o JOIN accounts a ON a.account_id = o.account_id WHERE o.id = ANY($1)`, ids)
+		FROM issuer_organizations o JOIN accounts a ON a.account_id = o.account_id WHERE o.id = ANY($1) AND o.leased_until = $2`, ids, lease)
 	if err != nil {
 		return nil, fmt.Errorf("what organizations are to be: %w", err)
 	}

@@ -74,7 +74,7 @@ func TestAnOutage(t *testing.T) {
 	p := w.service(slow)
 	go func() { _ = p.Run(t.Context()) }()
 	w.z.Away(true)
-	began, before := time.Now(), len(w.z.Calls())
+	before := len(w.z.Calls())
 	acme := account(t, w.Server, "acme")
 	for i := range 40 {
 		invite(t, w.Server, provisioning.Invitee{Account: acme, Email: fmt.Sprintf("u%d@example.com", i), Roles: []string{provisioning.EndUser}})
@@ -85,8 +85,11 @@ func TestAnOutage(t *testing.T) {
 	for len(w.z.Calls())-before < 20 {
 		time.Sleep(5 * time.Millisecond)
 	}
-	// 20 rows at once to find out, and then one a pause.
-	if calls, most := len(w.z.Calls())-before, 50+int(time.Since(began)/(20*time.Millisecond)); calls > most {
+	time.Sleep(100 * time.Millisecond) // that it is away is known now, and one row is tried a pause
+	before = len(w.z.Calls())
+	began := time.Now()
+	time.Sleep(500 * time.Millisecond)
+	if calls, most := len(w.z.Calls())-before, 20+int(time.Since(began)/(20*time.Millisecond)); calls > most {
 		t.Errorf("%d calls while it was away for %v", calls, time.Since(began))
 	}
 	if n := number(t, w.Server, `SELECT count(*) FROM provisioning WHERE state = 'failed'`); n != 0 {
@@ -144,6 +147,17 @@ func TestAProxysWordIsNotTaken(t *testing.T) {
 	}
 	if n := number(t, w.Server, `SELECT count(*) FROM people WHERE subject = $1 AND state = 'active'`, ada.ID); n != 1 {
 		t.Error("she is inactive")
+	}
+	w.z.Misbehave(zitadeltest.Faults{Proxy: 100})
+	invite(t, w.Server, provisioning.Invitee{Account: account(t, w.Server, "acme"), Email: "cy@example.com", Roles: []string{provisioning.EndUser}})
+	for range 20 {
+		if _, err := w.p.Once(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(quick.RowMax)
+	}
+	if n := number(t, w.Server, `SELECT count(*) FROM provisioning WHERE state = 'failed'`); n != 0 {
+		t.Errorf("a proxy refuses, and rows are failed: %v", w.states())
 	}
 	if strings.Contains(w.logs.String(), "SECRETCODE") {
 		t.Error("a code of a mail is in the log")

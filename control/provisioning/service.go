@@ -191,16 +191,16 @@ func (s *Service) Once(ctx context.Context) (n int, err error) {
 }
 
 // claim leases rows to this process. What is wanted of them is read by another statement, whose snapshot is newer: in this one
-// asked could be newer than what was asked for.
-func (s *Service) claim(ctx context.Context, sql string, limit int) ([]int64, error) {
+// asked could be newer than what was asked for. Those whose lease somebody ended meanwhile are not read.
+func (s *Service) claim(ctx context.Context, sql string, limit int) (ids []int64, lease time.Time, err error) {
 	rows, err := s.cfg.Pool.Query(ctx, sql, limit, s.cfg.Pace.Lease)
 	if err == nil {
-		var ids []int64
-		if ids, err = pgx.CollectRows(rows, pgx.RowTo[int64]); err == nil {
-			return ids, nil
-		}
+		ids, err = pgx.CollectRows(rows, func(r pgx.CollectableRow) (id int64, err error) { return id, r.Scan(&id, &lease) })
 	}
-	return nil, fmt.Errorf("claim what is due: %w", err)
+	if err != nil {
+		err = fmt.Errorf("claim what is due: %w", err)
+	}
+	return ids, lease, err
 }
 
 // task is a row that this process has for a while.

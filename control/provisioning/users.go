@@ -26,12 +26,12 @@ type user struct {
 
 // dueUsers claims users. One who is to be made waits for an organization of those who want him: the first's, if it is there.
 func (s *Service) dueUsers(ctx context.Context, limit int) ([]task, error) {
-	ids, err := s.claim(ctx, `UPDATE issuer_users SET leased_until = now() + $2::interval
+	ids, lease, err := s.claim(ctx, `UPDATE issuer_users SET leased_until = now() + $2::interval
 		WHERE id IN (SELECT id FROM issuer_users u WHERE asked <> done AND next_at <= now() AND leased_until <= now()
 				AND (there NOT IN ('', 'removed') OR NOT EXISTS (SELECT FROM issuer_grants WHERE user_id = u.id AND roles <> '{}')
 					OR EXISTS (SELECT FROM issuer_organizations o WHERE o.made AND (o.account_id = u.home OR o.account_id IN (SELECT account_id FROM issuer_grants WHERE user_id = u.id AND roles <> '{}'))))
 			ORDER BY next_at LIMIT $1 FOR UPDATE SKIP LOCKED)
-		RETURNING id`, limit)
+		RETURNING id, leased_until`, limit)
 	if err != nil {
 		return nil, err
 	}
@@ -41,7 +41,7 @@ func (s *Service) dueUsers(ctx context.Context, limit int) ([]task, error) {
 		FROM issuer_users u LEFT JOIN people p ON p.id = u.person_id LEFT JOIN LATERAL (SELECT o.account_id, o.organization FROM issuer_organizations o
 			WHERE o.made AND (o.account_id = u.home OR o.account_id IN (SELECT account_id FROM issuer_grants WHERE user_id = u.id AND roles <> '{}'))
 			ORDER BY o.account_id = u.home DESC, o.account_id LIMIT 1) h ON true
-		WHERE u.id = ANY($1)`, ids)
+		WHERE u.id = ANY($1) AND u.leased_until = $2`, ids, lease)
 	if err != nil {
 		return nil, fmt.Errorf("what users are to be: %w", err)
 	}
