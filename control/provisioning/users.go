@@ -64,7 +64,9 @@ func (u *user) bring(ctx context.Context, s *Service) error {
 			}
 			return nil
 		}
-		u.subject, u.there, u.own = newID(), "", true // we removed him, and he is wanted again
+		// We removed him, and he is wanted again. His new id is in the row before he is made by it.
+		u.subject, u.there, u.own = newID(), "", true
+		return errLater{reason: "he was removed, and is made again"}
 	}
 	if u.there == "" {
 		if err := u.make(ctx, s); err != nil {
