@@ -50,10 +50,11 @@ type running struct {
 	endpoints
 }
 
-// startDev starts a dev on data and waits until it is ready.
-func startDev(t *testing.T, data string) *running {
+// startDev starts a dev on data, with settings, and waits until it is ready.
+func startDev(t *testing.T, data string, settings ...string) *running {
 	t.Helper()
 	r := &running{cmd: command(t, "dev", "--data", data, "--listen", "127.0.0.1:0"), out: &bytes.Buffer{}}
+	r.cmd.Env = append(r.cmd.Env, settings...)
 	r.cmd.Stderr = r.out
 	stdout, err := r.cmd.StdoutPipe()
 	if err == nil {
