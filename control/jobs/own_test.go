@@ -172,7 +172,6 @@ func TestItemsThatEndInAnError(t *testing.T) {
 func TestOperationsThatFail(t *testing.T) {
 	t.Parallel()
 	s := controltest.New(t, controltest.Options{})
-	tries := map[string]int{}
 	kinds := map[string]*jobs.Kind[jobs.None]{}
 	failing := map[string]func() ([]jobs.Outcome, error){
 		"problem": func() ([]jobs.Outcome, error) { return nil, api.Conflict("team_inactive", "The team is inactive.") },
@@ -199,7 +198,6 @@ func TestOperationsThatFail(t *testing.T) {
 		}); err != nil {
 			t.Fatal(err)
 		}
-		tries[made.ID] = len(code)
 		defer func() {
 			j := ended(t, s.As(admin), ofAcme, made.ID)
 			if j.State != "failed" || j.Failure.Code != code || j.Items.Pending != 3 || bytes.Contains([]byte(j.Failure.Reason), []byte("canary")) {
