@@ -59,6 +59,13 @@ func heap(f func()) int {
 	return int(max(most, before)-before) >> 20
 }
 
+// load is how many programs wanted a core in the last minute, where that is known.
+func load() string {
+	text, _ := os.ReadFile("/proc/loadavg")
+	one, _, _ := strings.Cut(string(text), " ")
+	return one
+}
+
 // An account is filled from files, and what is exported of it is no change. With COCKPIT_IMPORT_LINES=100000 this is what an import
 // is measured by.
 func TestAnAccountFromFiles(t *testing.T) {
@@ -81,7 +88,7 @@ func TestAnAccountFromFiles(t *testing.T) {
 		began := time.Now()
 		var im *controltest.Job
 		used := heap(func() { im = s.As(admin).ImportJob(place, name, query, file) })
-		t.Logf("%s: %d lines in %.1f s, %d MiB", what, im.Items.Total, time.Since(began).Seconds(), used)
+		t.Logf("%s: %d lines in %.1f s, %d MiB of heap, with the file itself; load %s", what, im.Items.Total, time.Since(began).Seconds(), used, load())
 		if im.State != "done" || im.Items.Done != done || im.Items.Unchanged != unchanged || im.Items.Failed != 0 {
 			t.Errorf("%s: %+v", what, im)
 		}
@@ -96,7 +103,7 @@ func TestAnAccountFromFiles(t *testing.T) {
 		used := heap(func() {
 			file = string(s.As(admin).Want(http.StatusOK, http.MethodGet, place+"/exports/"+name+".csv", "").Body)
 		})
-		t.Logf("export of %s: %d lines in %.1f s, %d MiB with the file itself", name, strings.Count(file, "\n")-1, time.Since(began).Seconds(), used)
+		t.Logf("export of %s: %d lines in %.1f s, %d MiB of heap, with the file itself; load %s", name, strings.Count(file, "\n")-1, time.Since(began).Seconds(), used, load())
 		return file
 	}
 	for name, place := range map[string]string{"users": account, "teams": section, "memberships": section} {
