@@ -19,5 +19,7 @@
 // Failures: key_taken, limit_reached, circle, not_empty, allocation_short, team_inactive, organization_inactive, section_absent,
 // already_member, user_erased, and those of every operation.
 //
-// Map: scope.go (organizations and teams, and their store), operations.go, changes.go (move, deactivate), links.go (parents over time), membership.go (memberships and their store), memberships.go (operations).
+// Map: scope.go (organizations and teams, and their store), operations.go, changes.go (move, deactivate), links.go (parents over time), membership.go (memberships and their store), memberships.go (operations),
+// import_tree.go, import_sort.go, import_judge.go and import_tree_apply.go (a tree of a file), import_members.go and import_members_apply.go (its memberships),
+// export_files.go.
 package scopes

@@ -17,5 +17,6 @@
 //
 // Failures: key_taken, identity_taken, limit_reached, user_inactive, user_active, user_erased, user_linked, person_linked, and those of every operation.
 //
-// Map: user.go (the object and its store), list.go, operations.go, identities.go, rename.go, person.go, erase.go, export.go.
+// Map: user.go (the object and its store), list.go, operations.go, identities.go, rename.go, person.go, erase.go, export.go,
+// import.go and import_apply.go (users of files, judged and written many at once), cell.go (identities in a cell), export_file.go.
 package users
