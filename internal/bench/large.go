@@ -40,6 +40,12 @@ const largeAccount = `WITH a AS (INSERT INTO accounts (key, name, time_zone, ver
 		SELECT s.account_id, s.section_id, s.user_id, s.id, '2020-01-01' FROM l JOIN scopes s ON s.account_id = l.account_id AND s.kind = 'membership';
 	DROP TABLE l`
 
+// largeUse is what half of the scopes used in the open cycle, and one in a hundred of them all that they may.
+const largeUse = `INSERT INTO balance_pages (account_id, section_id, cycle_start, page, used, events, allocation)
+	SELECT c.account_id, c.section_id, c.start_at, p, array_fill(CASE WHEN p % 200 = 0 THEN 10 ELSE 5 END::bigint, ARRAY[64]), array_fill(1::bigint, ARRAY[64]), array_fill(10::bigint, ARRAY[64])
+	FROM cycles c JOIN accounts a USING (account_id), LATERAL (SELECT DISTINCT s.id / 64 AS p FROM scopes s WHERE s.account_id = a.account_id) x
+	WHERE a.key = 'large' AND c.start_at <= now() AND c.end_at > now() AND p % 2 = 0; ANALYZE balance_pages`
+
 // large is a table: what one account with 100,000 users and 10,000 teams costs.
 func large(ctx context.Context, r *runner) (gate, error) {
 	who := &adminOf{}
@@ -62,6 +68,9 @@ func large(ctx context.Context, r *runner) (gate, error) {
 		return gate{}, err
 	}
 	if _, err := directory.EnsureCycles(ctx, pool, time.Now()); err != nil {
+		return gate{}, err
+	}
+	if _, err := c.owner.Exec(ctx, largeUse); err != nil {
 		return gate{}, err
 	}
 	l := &largeRun{controlled: c, pool: pool}
@@ -98,7 +107,8 @@ func (l *largeRun) all() []figure {
 		{"metering follows a user's change", l.follow},
 		{"first page of users", get(users)}, {"users, search", get(users + "?q=ab12")}, {"users, search without a hit", get(users + "?q=nothing-like-it")},
 		{"users of a team", get(users + "?section=key:copilot&team=key:team-000042")}, {"users of the organization", get(users + "?section=key:copilot&organization=key:all")},
-		{"users without a team", get(users + "?without_team=true")}, {"count of users", get(users + "?total=true")},
+		{"users without a team", get(users + "?without_team=true")}, {"users without use", get(users + "?without_use=true")},
+		{"users over allocation", get(users + "?over_allocation=true")}, {"count of users", get(users + "?total=true")},
 		{"first page of teams", get(section + "/teams")}, {"teams of the organization by name", get(section + "/teams?organization=key:all&sort=name")},
 		{"first page of memberships", get(section + "/memberships")},
 		{"a user moves", l.move}, {"a team is renamed", l.rename},

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"math"
+	"slices"
 	"time"
 
 	"github.com/alchemi/cockpit/metering/allocation"
@@ -287,6 +288,18 @@ func (l *loader) scopes(args []any) {
 		if len(st.memberships) != 1 || st.memberships[0].id != id {
 			st.primaries = append(st.primaries, primary{from, to, id})
 		}
-	}, `SELECT account_id, section_id, user_id, membership_id, valid_from, valid_to FROM primary_memberships WHERE account_id`+ofThese+` ORDER BY valid_from`,
-		args, &accountID, &sectionID, &userID, &id, (*micros)(&from), (*micros)(&to))
+	}, `SELECT account_id, section_id, user_id, membership_id, valid_from, valid_to FROM primary_memberships JOIN unnest($2::bigint[]) c (id) ON c.id = user_id
+		WHERE account_id`+ofThese+` ORDER BY valid_from`, append(args, l.choosing()), &accountID, &sectionID, &userID, &id, (*micros)(&from), (*micros)(&to))
+}
+
+// choosing are the users who have, or had, more than one membership in a section. Which one is primary is read of them
+// alone: the only one that somebody has is.
+func (l *loader) choosing() []int64 {
+	ids := []int64{}
+	for id, u := range l.user {
+		if slices.ContainsFunc(u.standings, func(st standing) bool { return len(st.memberships) > 1 }) {
+			ids = append(ids, id)
+		}
+	}
+	return ids
 }
