@@ -70,13 +70,13 @@ func TestAnOutage(t *testing.T) {
 	t.Parallel()
 	w, ada, _ := peopled(t)
 	var slow = quick
-	slow.Backoff, slow.BackoffMax, slow.RowMax = 20*time.Millisecond, 100*time.Millisecond, 100*time.Millisecond
+	slow.Backoff, slow.BackoffMax, slow.RowMax = 20*time.Millisecond, 20*time.Millisecond, 400*time.Millisecond
 	p := w.service(slow)
 	go func() { _ = p.Run(t.Context()) }()
 	w.z.Away(true)
 	before := len(w.z.Calls())
 	acme := account(t, w.Server, "acme")
-	for i := range 40 {
+	for i := range 120 {
 		invite(t, w.Server, provisioning.Invitee{Account: acme, Email: fmt.Sprintf("u%d@example.com", i), Roles: []string{provisioning.EndUser}})
 	}
 	w.As("super_admin").Want(http.StatusOK, http.MethodPatch, "/v1/platform/accounts/key:acme", `{"name":"Acme Corp"}`, "If-Match", "*")
@@ -102,7 +102,7 @@ func TestAnOutage(t *testing.T) {
 	for number(t, w.Server, `SELECT count(*) FROM people WHERE subject = $1 AND state = 'inactive'`, ada.ID) != 1 {
 		time.Sleep(5 * time.Millisecond)
 	}
-	if users := w.z.Users(); len(users) != 42 {
+	if users := w.z.Users(); len(users) != 122 {
 		t.Errorf("%d users", len(users))
 	}
 	if o := w.z.Organizations(); len(o) != 1 || o[0].Name != "Acme Corp" {

@@ -60,7 +60,8 @@ type Call struct {
 
 // Server is the contract server.
 type Server struct {
-	URL string
+	URL    string
+	Before func(Call) // is called with each call before anything is done about it; set it before the first
 
 	mu      sync.Mutex
 	random  *mathrand.Rand
@@ -220,6 +221,9 @@ func (s *Server) faulty(next http.Handler) http.Handler {
 		body, _ := io.ReadAll(io.LimitReader(r.Body, bodyMax))
 		r.Body = io.NopCloser(bytes.NewReader(body))
 		f := s.pick()
+		if s.Before != nil {
+			s.Before(Call{Method: r.Method, Path: r.URL.Path, Body: string(body)})
+		}
 		call := Call{Method: r.Method, Path: r.URL.Path, Body: string(body)}
 		defer func() {
 			s.mu.Lock()
