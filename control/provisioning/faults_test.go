@@ -135,7 +135,7 @@ func (w *world) again(seed uint64) {
 	if err := provisioning.Switch(w.t.Context(), w.Stores.Platform, w.z.URL); err != nil {
 		w.t.Fatal(err)
 	}
-	if _, err := w.Owner.Exec(w.t.Context(), `TRUNCATE issuer_grants, issuer_users, issuer_organizations; UPDATE accounts SET issuer_organization = NULL, name = initcap(key)`); err != nil {
+	if _, err := w.Owner.Exec(w.t.Context(), `DELETE FROM issuer_grants; DELETE FROM issuer_users; DELETE FROM issuer_organizations; UPDATE accounts SET issuer_organization = NULL, name = initcap(key)`); err != nil {
 		w.t.Fatal(err)
 	}
 	w.p = w.service(quick)
