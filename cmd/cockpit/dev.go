@@ -21,7 +21,8 @@ import (
 )
 
 const (
-	demoRate    = 20 // events a second
+	demoRate    = 20  // events a second
+	demoTargets = 100 // accounts, and users of each
 	statusEvery = 5 * time.Second
 
 	defaultListen = "127.0.0.1:8080"
@@ -297,7 +298,7 @@ func (d *dev) traffic(ctx context.Context) error {
 		return nil
 	case <-time.After(directorySettles):
 	}
-	g, err := generator(ctx, d.program.pool, uint64(time.Now().UnixNano()), 0, 0, traffic.Mix{Duplicates: 1})
+	g, err := generator(ctx, d.program.pool, uint64(time.Now().UnixNano()), demoTargets, demoTargets, traffic.Mix{Duplicates: 1})
 	if err != nil {
 		return err
 	}

@@ -143,6 +143,10 @@ func write(ctx context.Context, tx pgx.Tx, job int64, items []Item, outcomes []O
 	if len(items) == 0 {
 		return nil
 	}
+	// Of a table that has just grown Postgres expects a row, and would compare each with each. Nothing is joined after this.
+	if _, err := tx.Exec(ctx, `SET LOCAL enable_nestloop = off`); err != nil {
+		return err
+	}
 	// Both ends are given as in next.
 	_, err := tx.Exec(ctx, `UPDATE job_items i SET state = o.state, code = o.code, reason = o.reason, detail = o.detail::jsonb, undo = o.undo::jsonb,
 			data = NULL

@@ -41,7 +41,7 @@ type memberPlace struct {
 	erased, active, primary  bool
 }
 
-// findMembers reads what lines are about, in their order.
+// findMembers reads what lines are about, in their order. OFFSET 0 keeps Postgres from reading all of an account where it should look up.
 func findMembers(ctx context.Context, c *api.Call, lines []*imports.Line) ([]memberPlace, error) {
 	users, kinds, keys := make([]string, len(lines)), make([]string, len(lines)), make([]string, len(lines))
 	for i, l := range lines {
@@ -54,8 +54,8 @@ func findMembers(ctx context.Context, c *api.Call, lines []*imports.Line) ([]mem
 		}
 	}
 	rows, err := c.Tx.Query(ctx, `SELECT coalesce(u.id, 0), coalesce(o.id, 0), coalesce(m.id, 0), coalesce(u.erased_at IS NOT NULL, false),
-			coalesce(o.kind = 'account' OR EXISTS (SELECT FROM scope_parents p WHERE p.account_id = $1 AND p.scope_id = o.id AND p.valid_to = 'infinity'), false),
-			EXISTS (SELECT FROM primary_memberships x WHERE x.account_id = $1 AND x.section_id = $2 AND x.user_id = u.id AND x.membership_id = m.id AND x.valid_to = 'infinity'),
+			coalesce(o.kind = 'account' OR EXISTS (SELECT FROM scope_parents p WHERE p.account_id = $1 AND p.scope_id = o.id AND p.valid_to = 'infinity' OFFSET 0), false),
+			EXISTS (SELECT FROM primary_memberships x WHERE x.account_id = $1 AND x.section_id = $2 AND x.user_id = u.id AND x.membership_id = m.id AND x.valid_to = 'infinity' OFFSET 0),
 			coalesce(o.kind, ''), coalesce(o.key, a.key), coalesce(o.name, o.key, a.name)
 		FROM accounts a, unnest($3::text[], $4::text[], $5::text[]) WITH ORDINALITY AS l(user_key, kind, key, n)
 		LEFT JOIN LATERAL (SELECT * FROM users u WHERE u.account_id = $1 AND u.key = l.user_key LIMIT 1) u ON true

@@ -76,7 +76,8 @@ func insertMembers(ctx context.Context, c *api.Call, plans []memberPlan) (made, 
 }
 
 // settlePrimary gives each user of the plans the primary membership that a line asks for; else the one that he has, while it
-// lasts; else the oldest that does. It returns which that is, by user.
+// lasts; else the oldest that does. It returns which that is, by user. OFFSET 0 keeps Postgres from joining where it should look up:
+// before it has statistics of a table that grows, it would read all of the account's links for each user.
 func settlePrimary(ctx context.Context, c *api.Call, plans []memberPlan) (map[int64]int64, error) {
 	asked := make(map[int64]int64, len(plans)) // by user
 	for _, p := range plans {
@@ -95,7 +96,7 @@ func settlePrimary(ctx context.Context, c *api.Call, plans []memberPlan) (map[in
 			LEFT JOIN LATERAL (SELECT membership_id FROM primary_memberships x WHERE x.account_id = $1 AND x.section_id = $2 AND x.user_id = n.user_id AND x.valid_to = 'infinity' LIMIT 1) x ON true,
 			LATERAL (SELECT min(s.id) FILTER (WHERE s.id = x.membership_id) AS kept, min(s.id) AS oldest FROM scopes s
 				WHERE s.account_id = $1 AND s.section_id = $2 AND s.kind = 'membership' AND s.user_id = n.user_id
-					AND EXISTS (SELECT FROM scope_parents p WHERE p.account_id = $1 AND p.scope_id = s.id AND p.valid_to = 'infinity')) l),
+					AND EXISTS (SELECT FROM scope_parents p WHERE p.account_id = $1 AND p.scope_id = s.id AND p.valid_to = 'infinity' OFFSET 0)) l),
 		ended AS (UPDATE primary_memberships x SET valid_to = greatest($5, x.valid_from + interval '1 microsecond') FROM wanted w
 			WHERE w.has IS DISTINCT FROM w.membership_id AND x.account_id = $1 AND x.section_id = $2 AND x.user_id = w.user_id AND x.user_id = ANY($3) AND x.valid_to = 'infinity' RETURNING x.user_id, x.valid_to),
 		begun AS (INSERT INTO primary_memberships (account_id, section_id, user_id, membership_id, valid_from, recorded_at)

@@ -112,7 +112,10 @@ func findUsers(ctx context.Context, c *api.Call, lines []*imports.Line) (*there,
 	}
 	var id, user int64
 	var name called
-	rows, err = c.Tx.Query(ctx, `SELECT id, user_id, source, value FROM user_identities WHERE account_id = $1 AND valid_to = 'infinity' AND user_id = ANY($2)
+	// Before Postgres has statistics of a table that grows, it would take the index of the current ones for the first part, and read
+	// all of the account's: >= keeps it from that, and nothing is later than infinity.
+	rows, err = c.Tx.Query(ctx, `SELECT i.* FROM unnest($2::bigint[]) AS n(id), LATERAL (SELECT id, user_id, source, value FROM user_identities i
+			WHERE i.account_id = $1 AND i.user_id = n.id AND i.valid_to >= 'infinity' OFFSET 0) i
 		UNION SELECT i.id, i.user_id, i.source, i.value FROM unnest($3::text[], $4::text[]) AS n(source, value), LATERAL (SELECT * FROM user_identities i
 			WHERE i.account_id = $1 AND i.valid_to = 'infinity' AND i.source = n.source AND i.value = n.value LIMIT 1) i`, c.Account.ID, ids, sources, values)
 	if err != nil {
