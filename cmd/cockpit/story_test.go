@@ -35,7 +35,8 @@ type story struct {
 	z            *zitadeltest.Server
 	data         string
 	settings     []string
-	super, admin string // access tokens
+	super, admin string          // access tokens
+	followed     map[string]bool // users of ZITADEL who are users of the account
 }
 
 const (
@@ -269,11 +270,11 @@ func (s *story) invite(team string) {
 	s.t.Helper()
 	s.work(inCopilot+"/jobs", `{"operation":"invites.send","filter":{"section":"key:copilot","team":"`+team+`"}}`, teamUsers)
 	s.until("all have their mail", func() bool { return len(s.z.Users()) == 2+teamUsers && len(s.z.Authorizations()) == 2+teamUsers })
-	follow := 0
+	s.followed = map[string]bool{}
 	for _, u := range s.z.Users() {
-		if strings.HasPrefix(u.Email, "u-") && follow < teamUsers/2 {
+		if strings.HasPrefix(u.Email, "u-") && len(s.followed) < teamUsers/2 {
 			s.until("a mail", func() bool { return s.follow(u.Email) != "" })
-			follow++
+			s.followed[u.ID] = true
 		}
 	}
 	s.until("who followed is a user's person", func() bool {
@@ -328,15 +329,17 @@ func (s *story) attribute(key, user string) {
 func (s *story) deactivateAndUndo() {
 	s.t.Helper()
 	job := s.work(ofStory+"/jobs", `{"operation":"users.deactivate","filter":{},"reason":"closed for the holidays"}`, storyUsers)
-	s.until("ZITADEL has nobody of the team active", func() bool {
+	active := func() (n int) {
 		for _, a := range s.z.Authorizations() {
-			if a.Roles[0] == "end_user" && a.Active {
-				return false
+			if a.Active && s.followed[a.User] {
+				n++
 			}
 		}
-		return true
-	})
+		return n
+	}
+	s.until("who signs in as one of them may do so no more", func() bool { return active() == 0 })
 	s.undo(ofStory+"/jobs", job, storyUsers)
+	s.until("and may again", func() bool { return active() == len(s.followed) })
 	var list struct{ Total int }
 	if s.get(ofStory+"/users?state=active&total=true&limit=1", &list); list.Total != storyUsers {
 		s.t.Fatalf("%d users are active", list.Total)

@@ -10,6 +10,7 @@ import (
 type Kind[P any] struct {
 	Name    string // users
 	Columns []Column
+	Fills   []string // tables that lines fill
 	// Claims are what a line names and no other line of the file may name.
 	Claims func(l *Line) []string
 	// Sort brings the lines of a file into the order in which they are applied, and may find some of them bad. nil: they are

@@ -62,7 +62,7 @@ func Register[P any, I any, In interface {
 	*I
 	input() *Input
 }](a *api.API, j *jobs.Jobs, k Kind[P], d Doc) {
-	work := jobs.Register(j, jobs.Operation[jobs.None, jobs.None]{Key: k.Name + ".import", Summary: d.Summary, Permission: d.Permission, Chunk: chunk, Apply: k.apply})
+	work := jobs.Register(j, jobs.Operation[jobs.None, jobs.None]{Key: k.Name + ".import", Summary: d.Summary, Permission: d.Permission, Chunk: chunk, Fills: k.Fills, Apply: k.apply})
 	d.Example.Header = map[string]string{"Content-Type": csvType}
 	api.Upload(a, api.Operation{Method: http.MethodPost, Path: d.Path, ID: "import" + title(k.Name), Summary: d.Summary, Description: d.Description, Tag: d.Tag, Permission: d.Permission,
 		Status: http.StatusAccepted, Examples: []api.Example{d.Example}}, []string{csvType}, func(ctx context.Context, c *api.Call, in *I, file io.ReadSeeker) (*answer, error) {

@@ -107,7 +107,8 @@ type due struct {
 func (s *settling) once(ctx context.Context) error {
 	rows, err := s.api.Config().Stores.Platform.Query(ctx, `SELECT i.account_id, i.id, p.id, coalesce(nullif(p.name, ''), p.email)
 		FROM invites i JOIN accounts a USING (account_id) JOIN issuer_users u ON u.id = i.provisioned JOIN people p ON p.id = u.person_id
-		WHERE i.state = 'pending' AND i.delivery = 'mail' AND (u.verified OR NOT u.own OR p.seen) AND p.state = 'active' AND a.state = 'active' ORDER BY i.id LIMIT $1`, settleMax)
+			LEFT JOIN users x ON x.account_id = i.account_id AND x.id = i.user_id
+		WHERE i.state = 'pending' AND i.delivery = 'mail' AND (u.verified OR NOT u.own OR p.seen) AND p.state = 'active' AND a.state = 'active' AND coalesce(x.state, 'active') = 'active' ORDER BY i.id LIMIT $1`, settleMax)
 	if err != nil {
 		return err
 	}

@@ -35,6 +35,7 @@ type Operation[P, F any] struct {
 	Permission access.Permission
 	Kind       api.Kind // of the objects that it is done to
 	Chunk      int      // how many items a transaction does; 0: chunkDefault
+	Fills      []string // tables that grow by a row or so for each item
 	Reasoned   bool     // a job of it must say why
 
 	// Check refuses parameters that can't be; it may fill them in, as with the id of what a key names. nil: all can.
@@ -62,6 +63,7 @@ type operation struct {
 	level        access.Level
 	kind         api.Kind
 	chunk        int
+	fills        []string
 	reasoned     bool
 	params       *form
 	filter       *form
@@ -83,7 +85,7 @@ func Register[P, F any](j *Jobs, o Operation[P, F]) *Kind[P] {
 	case o.Chunk == 0:
 		o.Chunk = chunkDefault
 	}
-	op := &operation{key: o.Key, summary: o.Summary, permission: o.Permission, level: level, kind: o.Kind, chunk: o.Chunk, reasoned: o.Reasoned,
+	op := &operation{key: o.Key, summary: o.Summary, permission: o.Permission, level: level, kind: o.Kind, chunk: o.Chunk, fills: o.Fills, reasoned: o.Reasoned,
 		params: newForm[P]("body.params"), filter: newForm[F]("body.filter"), apply: untyped(o.Apply), undo: untyped(o.Undo)}
 	op.check = func(ctx context.Context, c *api.Call, params json.RawMessage) (json.RawMessage, error) {
 		p, err := read[P](params)

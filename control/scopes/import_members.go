@@ -18,7 +18,7 @@ const (
 
 var memberColumns = []imports.Column{memberUser: {Name: "user", Required: true}, memberParent: {Name: "parent", Required: true}, memberPrimary: {Name: "primary"}, memberState: {Name: "state"}}
 
-var memberFiles = imports.Kind[memberPlan]{Name: "memberships", Columns: memberColumns, Apply: applyMembers,
+var memberFiles = imports.Kind[memberPlan]{Name: "memberships", Columns: memberColumns, Fills: []string{"scopes", "scope_parents", "primary_memberships"}, Apply: applyMembers,
 	Claims: func(l *imports.Line) []string {
 		list := []string{imports.Claim("parent", l.Cell(memberUser)+"\n"+l.Cell(memberParent))}
 		if l.Cell(memberPrimary) == "true" {

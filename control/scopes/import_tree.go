@@ -22,7 +22,7 @@ const (
 
 var treeColumns = []imports.Column{treeKind: {Name: "kind", Required: true}, treeKey: {Name: "key", Required: true}, treeName: {Name: "name"}, treeParent: {Name: "parent"}, treeState: {Name: "state"}}
 
-var treeFiles = imports.Kind[*treePlan]{Name: "teams", Columns: treeColumns, Sort: sortTree, Apply: applyTree,
+var treeFiles = imports.Kind[*treePlan]{Name: "teams", Columns: treeColumns, Fills: []string{"scopes", "scope_parents"}, Sort: sortTree, Apply: applyTree,
 	Claims: func(l *imports.Line) []string {
 		return []string{imports.Claim("key", ref(l.Cell(treeKind), l.Cell(treeKey)))}
 	},

@@ -24,7 +24,7 @@ const (
 var fileColumns = []imports.Column{cellKey: {Name: "key", Required: true}, cellName: {Name: "name"}, cellEmail: {Name: "email"}, cellState: {Name: "state"},
 	cellIdentities: {Name: "identities"}}
 
-var files = imports.Kind[plan]{Name: "users", Columns: fileColumns, Claims: claims, Judge: func() imports.Judge[plan] { return new(judge).lines }, Apply: apply}
+var files = imports.Kind[plan]{Name: "users", Columns: fileColumns, Fills: []string{"users", "user_identities", "scopes"}, Claims: claims, Judge: func() imports.Judge[plan] { return new(judge).lines }, Apply: apply}
 
 // claims are the key, and what the user shall be called.
 func claims(l *imports.Line) (list []string) {

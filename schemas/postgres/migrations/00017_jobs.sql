@@ -76,6 +76,16 @@ GRANT SELECT, INSERT, UPDATE, DELETE ON jobs, job_items TO cockpit_platform;
 GRANT SELECT, UPDATE, DELETE ON jobs, job_items TO cockpit_erasure;
 GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO cockpit_app, cockpit_platform, cockpit_metering;
 
+-- Jobs that fill tables have their statistics made. Before version 17 only owners may, and autovacuum does so later.
+-- +goose StatementBegin
+DO $$
+BEGIN
+  IF current_setting('server_version_num')::integer >= 170000 THEN
+    GRANT MAINTAIN ON users, user_identities, scopes, scope_parents, primary_memberships TO cockpit_platform;
+  END IF;
+END $$;
+-- +goose StatementEnd
+
 -- River's own tables, which its own migrations make (schemas/postgres, Migrate). They have numbers of accounts and jobs and
 -- nothing else of anybody.
 CREATE SCHEMA river;
