@@ -16,7 +16,6 @@ import (
 	"time"
 
 	"github.com/alchemi/cockpit/internal/outgoing"
-	"github.com/zitadel/oidc/v3/pkg/client"
 	"github.com/zitadel/oidc/v3/pkg/client/profile"
 )
 
@@ -64,10 +63,17 @@ func notSaid(what string) error { return fmt.Errorf("%w: %s", errAway, what) }
 var codes = []string{"ok", "canceled", "unknown", "invalid_argument", "deadline_exceeded", "not_found", "already_exists", "permission_denied", "resource_exhausted",
 	"failed_precondition", "aborted", "out_of_range", "unimplemented", "internal", "unavailable", "data_loss", "unauthenticated"}
 
+// keyFile is a service user's key as ZITADEL gives it out.
+type keyFile struct {
+	KeyID  string `json:"keyId"`
+	Key    string `json:"key"` // PEM
+	UserID string `json:"userId"`
+}
+
 // remote calls ZITADEL as the service user.
 type remote struct {
 	url, issuer string
-	key         *client.KeyFile
+	key         *keyFile
 	http        *outgoing.Client
 
 	mu     sync.Mutex
@@ -85,8 +91,8 @@ func newRemote(issuer, apiURL string, key []byte, privateHosts []string) (*remot
 	if err != nil || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Scheme != "https" && (u.Scheme != "http" || !loopback(u.Hostname())) {
 		return nil, errors.New("ZITADEL's URL must be https://host (http is for this machine only)")
 	}
-	file, err := client.ConfigFromKeyFileData(key)
-	if err != nil || file.UserID == "" || file.KeyID == "" || file.Key == "" {
+	file := &keyFile{}
+	if err := json.Unmarshal(key, file); err != nil || file.UserID == "" || file.KeyID == "" || file.Key == "" {
 		return nil, errors.New("this is no key file of a service user (JSON with userId, keyId and key)")
 	}
 	hosts := append([]string{u.Host}, privateHosts...) // operators named it: it may be their own network's

@@ -47,7 +47,7 @@ func (s *Service) dueUsers(ctx context.Context, limit int) ([]task, error) {
 	}
 	return pgx.CollectRows(rows, func(r pgx.CollectableRow) (task, error) {
 		u := &user{row: row{kind: "user"}}
-		return u, r.Scan(&u.row.id, &u.asked, &u.attempts, &u.lease, &u.key, &u.email, &u.given, &u.family, &u.subject, &u.own, &u.there, &u.shutHere, &u.shutThere, &u.mailsAsked, &u.mailsSent,
+		return u, r.Scan(&u.id, &u.asked, &u.attempts, &u.lease, &u.key, &u.email, &u.given, &u.family, &u.subject, &u.own, &u.there, &u.shutHere, &u.shutThere, &u.mailsAsked, &u.mailsSent,
 			&u.home, &u.organization, &u.seen, &u.wanted, &u.may)
 	})
 }
@@ -89,7 +89,7 @@ func (u *user) bring(ctx context.Context, s *Service) error {
 // move brings about his state. Whom an account has shut out of all it has, and nobody else has, is shut out; if we made him.
 func (u *user) move(ctx context.Context, s *Service) error {
 	open := !u.shutHere && (!u.own || !u.wanted || u.may)
-	verb, to := "", ""
+	var verb, to string
 	switch {
 	case open && u.there == stateInactive && !u.shutThere:
 		verb, to = "reactivate", stateActive
@@ -174,7 +174,7 @@ func (u *user) find(ctx context.Context, s *Service) (bool, error) {
 	}
 	r := verified[0]
 	var other bool
-	if err := s.cfg.Pool.QueryRow(ctx, `SELECT EXISTS (SELECT FROM issuer_users WHERE subject = $1 AND key <> '' AND id <> $2)`, r.UserID, u.row.id).Scan(&other); err != nil {
+	if err := s.cfg.Pool.QueryRow(ctx, `SELECT EXISTS (SELECT FROM issuer_users WHERE subject = $1 AND key <> '' AND id <> $2)`, r.UserID, u.id).Scan(&other); err != nil {
 		return false, err
 	}
 	if other {
@@ -190,7 +190,7 @@ func (u *user) find(ctx context.Context, s *Service) (bool, error) {
 func (u *user) save(ctx context.Context, s *Service, out outcome) error {
 	return pgx.BeginFunc(ctx, s.cfg.Pool, func(tx pgx.Tx) error {
 		var before string
-		err := tx.QueryRow(ctx, `SELECT subject FROM issuer_users WHERE id = $1 AND leased_until = $2 FOR UPDATE`, u.row.id, u.lease).Scan(&before)
+		err := tx.QueryRow(ctx, `SELECT subject FROM issuer_users WHERE id = $1 AND leased_until = $2 FOR UPDATE`, u.id, u.lease).Scan(&before)
 		if err != nil {
 			return ignoreNone(err) // somebody else has it
 		}
@@ -198,12 +198,12 @@ func (u *user) save(ctx context.Context, s *Service, out outcome) error {
 			if err := u.absorb(ctx, tx); err != nil {
 				return err
 			}
-			if _, err := tx.Exec(ctx, `UPDATE issuer_users SET subject = $2, person_id = NULL, sequence = 0 WHERE id = $1`, u.row.id, u.subject); err != nil {
+			if _, err := tx.Exec(ctx, `UPDATE issuer_users SET subject = $2, person_id = NULL, sequence = 0 WHERE id = $1`, u.id, u.subject); err != nil {
 				return fmt.Errorf("take a user: %w", err)
 			}
 		}
 		if before != u.subject || u.there == stateRemoved { // his authorizations went with him
-			if _, err := tx.Exec(ctx, `UPDATE issuer_grants SET grant_id = '', roles_there = '{}', active_there = true, `+askedAgain+` WHERE user_id = $1 AND grant_id <> ''`, u.row.id); err != nil {
+			if _, err := tx.Exec(ctx, `UPDATE issuer_grants SET grant_id = '', roles_there = '{}', active_there = true, `+askedAgain+` WHERE user_id = $1 AND grant_id <> ''`, u.id); err != nil {
 				return err
 			}
 		}
@@ -214,7 +214,7 @@ func (u *user) save(ctx context.Context, s *Service, out outcome) error {
 		}
 		_, err = tx.Exec(ctx, `UPDATE issuer_users SET own = $3, there = $4, shut_there = shut_there OR $5, mails_sent = greatest(mails_sent, $6), given_name = $7, family_name = $8,
 			home = coalesce(nullif($9, 0), home), `+saved(10)+` WHERE id = $1 AND leased_until = $2`,
-			out.args(u.row.id, u.lease, u.asked, u.own, u.there, u.shutThere, u.mailsSent, u.given, u.family, u.home)...)
+			out.args(u.id, u.lease, u.asked, u.own, u.there, u.shutThere, u.mailsSent, u.given, u.family, u.home)...)
 		return err
 	})
 }
@@ -224,7 +224,7 @@ func (u *user) absorb(ctx context.Context, tx pgx.Tx) error {
 	var here, there bool
 	err := tx.QueryRow(ctx, `DELETE FROM issuer_users WHERE subject = $1 AND key = '' RETURNING shut_here, shut_there`, u.subject).Scan(&here, &there)
 	if err == nil {
-		_, err = tx.Exec(ctx, `UPDATE issuer_users SET shut_here = shut_here OR $2, shut_there = shut_there OR $3, asked = asked + 1 WHERE id = $1`, u.row.id, here, there)
+		_, err = tx.Exec(ctx, `UPDATE issuer_users SET shut_here = shut_here OR $2, shut_there = shut_there OR $3, asked = asked + 1 WHERE id = $1`, u.id, here, there)
 	}
 	return ignoreNone(err)
 }
@@ -234,7 +234,7 @@ func (u *user) person(ctx context.Context, tx pgx.Tx, issuer string) error {
 	name := strings.TrimSpace(u.given + " " + u.family)
 	_, err := tx.Exec(ctx, `WITH p AS (INSERT INTO people AS p (issuer, subject, name, email, seen, state) VALUES ($2, $3, $4, $5, false, CASE WHEN $6 THEN 'inactive' ELSE 'active' END)
 			ON CONFLICT (issuer, subject) DO UPDATE SET state = CASE WHEN $6 THEN 'inactive' ELSE p.state END RETURNING id)
-		UPDATE issuer_users SET person_id = (SELECT id FROM p) WHERE id = $1`, u.row.id, issuer, u.subject, name, u.email, u.shutThere)
+		UPDATE issuer_users SET person_id = (SELECT id FROM p) WHERE id = $1`, u.id, issuer, u.subject, name, u.email, u.shutThere)
 	if err != nil {
 		return fmt.Errorf("write down who was invited: %w", err)
 	}

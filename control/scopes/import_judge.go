@@ -155,8 +155,8 @@ func (j *treeJudge) name(l *imports.Line, p *treePlan) string {
 	switch {
 	case said == "" && p.made:
 		l.Fail("name", "required", "a new "+p.kind+" needs a name")
-	case said == "" || said == p.node.name:
-		return p.node.name
+	case said == "" || said == p.name:
+		return p.name
 	case utf8.RuneCountInString(said) > nameMax:
 		l.Fail("name", api.CodeInvalid, fmt.Sprintf("a name has at most %d characters", nameMax))
 	}

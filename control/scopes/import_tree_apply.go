@@ -74,7 +74,7 @@ func (p *treePlan) record(ctx context.Context, c *api.Call) error {
 	if p.kind == api.TeamKind.Name {
 		kind = api.TeamKind
 	}
-	after := p.node.scope(c)
+	after := p.scope(c)
 	change := api.Change{Object: after.object(kind), After: after}
 	switch {
 	case p.made:

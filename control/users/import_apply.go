@@ -142,7 +142,7 @@ func recordIdentities(ctx context.Context, c *api.Call, users map[int64]*User, a
 	}
 	changed, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (o owned, err error) {
 		err = row.Scan(&o.user, &o.number, &o.Source, &o.Value, &o.From, &o.To)
-		o.Identity.ID = api.IdentityKind.ID(o.number)
+		o.ID = api.IdentityKind.ID(o.number)
 		return o, err
 	})
 	if err != nil {
