@@ -7,8 +7,8 @@
 //
 // An invite goes out by link, which is shown once to whoever invites and is his to pass on, or by the issuer's own mail, where
 // the cockpit provisions it. A link is good once, until the invite expires, is revoked, or is sent again, which makes another
-// one. It is accepted by whom the issuer knows under the e-mail that was invited, in any case, so that a link that went astray
-// opens nothing. The text of a link is kept as a hash. An invite by mail is accepted for whom it is for as soon as he has set
+// one. It is accepted by whom the issuer knows under the e-mail that was invited, in any case and not unverified, so that a link that
+// went astray opens nothing. The text of a link is kept as a hash. An invite by mail is accepted for whom it is for as soon as he has set
 // himself up at the issuer, or signs in here.
 //
 // Where the issuer is provisioned, it is told the role: with the mail, or when a link is accepted. Revoking takes that back, unless

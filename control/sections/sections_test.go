@@ -27,6 +27,7 @@ func TestAThirdSection(t *testing.T) {
 	admin, voice := s.As("section_admin:acme/voice"), "/v1/accounts/key:acme/sections/key:voice"
 	admin.Want(http.StatusCreated, http.MethodPost, voice+"/organizations", `{"key":"eng","name":"Engineering"}`)
 	admin.Want(http.StatusCreated, http.MethodPost, voice+"/teams", `{"key":"support","name":"Support","organization":"key:eng"}`)
+	admin.Want(http.StatusCreated, http.MethodPost, voice+"/memberships", `{"user":"key:u-1","team":"key:support"}`)
 	walked := 0
 	for _, op := range s.API.Operations() {
 		if !strings.Contains(op.Path, "/sections/{section}") {

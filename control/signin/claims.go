@@ -35,6 +35,9 @@ func parseClaims(payload []byte, project string) (c *claims, reason string) {
 			return nil, reasonPayload
 		}
 	}
+	if said, ok := c.has["email_verified"]; ok && string(said) != "true" && string(said) != `"true"` {
+		c.email = "" // anybody can claim an address; invites are accepted by it
+	}
 	for _, text := range []string{c.subject, c.id, authorized, named, c.session} {
 		if strings.ContainsFunc(text, unicode.IsControl) {
 			return nil, reasonPayload

@@ -305,3 +305,21 @@ func text(v any) string {
 	}
 	return string(b)
 }
+
+// An address that its bearer has not shown to be his is not written down: people are found, and invites accepted, by it.
+func TestOnlyAVerifiedEmailIsSomebodys(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	for subject, c := range map[string]struct {
+		verified any
+		want     string
+	}{"yes": {true, "a@example.com"}, "text": {"true", "a@example.com"}, "unsaid": {nil, "a@example.com"}, "no": {false, ""}, "null": {json.RawMessage("null"), ""}, "maybe": {"maybe", ""}} {
+		_, err := w.Authenticate(bearer(w.f.token(w.f.with("sub", subject, "email", "a@example.com", "email_verified", c.verified))))
+		must(t, err)
+		var email string
+		must(t, w.pool.QueryRow(t.Context(), `SELECT email FROM people WHERE subject = $1`, subject).Scan(&email))
+		if email != c.want {
+			t.Errorf("%s: %q, want %q", subject, email, c.want)
+		}
+	}
+}
