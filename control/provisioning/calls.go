@@ -64,6 +64,7 @@ const (
 	stateInactive = "inactive"
 	stateLocked   = "locked"
 	stateRemoved  = "removed"
+	stateRemoving = "removing" // by us
 )
 
 type object = map[string]any

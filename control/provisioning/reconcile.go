@@ -43,7 +43,7 @@ func (s *Service) Reconcile(ctx context.Context, apply bool, tell func(Differenc
 func (s *Service) compareUsers(ctx context.Context, apply bool, tell func(Difference)) error {
 	for after := ""; ; {
 		rows, err := s.cfg.Pool.Query(ctx, `SELECT subject FROM people WHERE issuer = $1 AND subject > $2
-			UNION SELECT subject FROM issuer_users WHERE there NOT IN ('', 'removed') AND subject > $2 ORDER BY 1 LIMIT $3`, s.cfg.Issuer, after, pageSize)
+			UNION SELECT subject FROM issuer_users WHERE there NOT IN ('', 'removed', 'removing') AND subject > $2 ORDER BY 1 LIMIT $3`, s.cfg.Issuer, after, pageSize)
 		if err != nil {
 			return err
 		}
@@ -96,7 +96,7 @@ func (s *Service) compareUser(ctx context.Context, subject string, there *remote
 	}
 	return s.dry(ctx, apply, func(tx pgx.Tx) error {
 		b, err := s.lock(ctx, tx, subject)
-		if err != nil || !b.settled || b.there == stateRemoved {
+		if err != nil || !b.settled || b.there == stateRemoved || b.there == stateRemoving {
 			return ignoreNone(err)
 		}
 		before := *b

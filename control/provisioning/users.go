@@ -53,8 +53,10 @@ func (s *Service) dueUsers(ctx context.Context, limit int) ([]task, error) {
 }
 
 func (u *user) bring(ctx context.Context, s *Service) error {
-	if !u.wanted && u.own && !u.seen {
-		return u.end(ctx, s)
+	if u.there == stateRemoving || !u.wanted && u.own && !u.seen {
+		if err := u.end(ctx, s); err != nil || !u.wanted {
+			return err
+		}
 	}
 	if u.there == stateRemoved {
 		if u.shutThere || !u.wanted {
@@ -106,12 +108,18 @@ func (u *user) move(ctx context.Context, s *Service) error {
 }
 
 // end deletes whom we made, nobody wants any more, and who never signed in. It is also done when it is not known whether he
-// was made.
+// was made. That he is to go is in the row before he goes, and holds whoever wants him meanwhile: else one who finds him wanted
+// would take him for there, while another deletes him.
 func (u *user) end(ctx context.Context, s *Service) error {
-	if u.there != stateRemoved {
+	switch u.there {
+	case stateRemoving:
 		if err := s.api.deleteUser(ctx, u.subject); err != nil && !absent(err) {
 			return err
 		}
+	case stateRemoved:
+	default:
+		u.there = stateRemoving
+		return errLater{reason: "he is removed"}
 	}
 	u.there, u.mailsSent = stateRemoved, u.mailsAsked
 	return nil
@@ -207,7 +215,7 @@ func (u *user) save(ctx context.Context, s *Service, out outcome) error {
 				return err
 			}
 		}
-		if u.there != "" && u.there != stateRemoved {
+		if u.there != "" && u.there != stateRemoved && u.there != stateRemoving {
 			if err := u.person(ctx, tx, s.cfg.Issuer); err != nil {
 				return err
 			}
