@@ -64,6 +64,7 @@ const (
 	stateInactive = "inactive"
 	stateLocked   = "locked"
 	stateRemoved  = "removed"
+	stateMoving   = "moving"   // by us, to active or inactive
 	stateRemoving = "removing" // by us
 )
 

@@ -30,7 +30,7 @@ type grant struct {
 func (s *Service) dueGrants(ctx context.Context, limit int) ([]task, error) {
 	ids, lease, err := s.claim(ctx, `UPDATE issuer_grants SET leased_until = now() + $2::interval
 		WHERE id IN (SELECT g.id FROM issuer_grants g JOIN issuer_users u ON u.id = g.user_id JOIN issuer_organizations o ON o.account_id = g.account_id
-			WHERE g.asked <> g.done AND g.next_at <= now() AND g.leased_until <= now() AND (g.roles = '{}' OR u.there IN ('active', 'inactive', 'locked') AND o.made AND o.granted)
+			WHERE g.asked <> g.done AND g.next_at <= now() AND g.leased_until <= now() AND (g.roles = '{}' OR u.there IN ('active', 'inactive', 'locked', 'moving') AND o.made AND o.granted)
 			ORDER BY g.next_at LIMIT $1 FOR UPDATE OF g SKIP LOCKED)
 		RETURNING id, leased_until`, limit)
 	if err != nil {

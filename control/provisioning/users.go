@@ -89,21 +89,24 @@ func (u *user) bring(ctx context.Context, s *Service) error {
 }
 
 // move brings about his state. Whom an account has shut out of all it has, and nobody else has, is shut out; if we made him.
+// That it is being changed is in the row before it is: of a change that was not answered nobody knows, and what is wanted by
+// then is asked for again.
 func (u *user) move(ctx context.Context, s *Service) error {
 	open := !u.shutHere && (!u.own || !u.wanted || u.may)
-	var verb, to string
-	switch {
-	case open && u.there == stateInactive && !u.shutThere:
+	verb, to := "deactivate", stateInactive
+	if open {
 		verb, to = "reactivate", stateActive
-	case !open && u.there == stateActive:
-		verb, to = "deactivate", stateInactive
-	default:
-		return nil
 	}
-	if err := s.api.moveUser(ctx, u.subject, verb); err != nil && !unchanged(err) {
-		return err
+	switch {
+	case u.there == stateMoving:
+		if err := s.api.moveUser(ctx, u.subject, verb); err != nil && !unchanged(err) {
+			return err
+		}
+		u.there = to
+	case open && u.there == stateInactive && !u.shutThere, !open && u.there == stateActive:
+		u.there = stateMoving
+		return errLater{reason: "his state is changed"}
 	}
-	u.there = to
 	return nil
 }
 

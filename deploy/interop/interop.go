@@ -6,5 +6,5 @@ import "embed"
 
 // Files are what the package managers read, and the small programs that use the SDKs.
 //
-//go:embed pom.xml requirements.txt package.json send.py send.mjs librdkafka.py oidc.mjs browse.mjs client.mjs
+//go:embed pom.xml requirements.txt package.json send.py send.mjs librdkafka.py oidc.mjs browse.mjs client.mjs invite.mjs
 var Files embed.FS

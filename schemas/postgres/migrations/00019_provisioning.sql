@@ -39,7 +39,7 @@ CREATE INDEX issuer_organizations_due ON issuer_organizations (next_at) WHERE as
 
 -- Somebody there: the platform's, as people are. key: the e-mail folded, by which he is known. subject: his id there; of our
 -- own choosing until somebody with this e-mail is found there. own: made by us. home: the account that he was first wanted
--- by, in whose organization he is made. there: his state at the issuer as it is known; empty: he is not there yet; removing: we are about to delete him.
+-- by, in whose organization he is made. there: his state at the issuer as it is known; empty: he is not there yet; moving and removing: we are about to change that.
 -- verified: has shown there that the e-mail is his, as whoever follows an invitation does.
 -- shut_here: by the platform, until it lets him in. shut_there: deactivated, locked or removed there by somebody else, until
 -- they let him in. mails_*: invitations by mail that were asked for and sent. claimed: an e-mail that he has not verified yet.
@@ -54,7 +54,7 @@ CREATE TABLE issuer_users (
   subject      text NOT NULL UNIQUE,
   person_id    bigint UNIQUE REFERENCES people,
   own          boolean NOT NULL DEFAULT true,
-  there        text NOT NULL DEFAULT '' CHECK (there IN ('', 'active', 'inactive', 'locked', 'removed', 'removing')),
+  there        text NOT NULL DEFAULT '' CHECK (there IN ('', 'active', 'inactive', 'locked', 'removed', 'moving', 'removing')),
   verified     boolean NOT NULL DEFAULT false,
   shut_here    boolean NOT NULL DEFAULT false,
   shut_there   boolean NOT NULL DEFAULT false,
