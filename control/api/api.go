@@ -13,6 +13,7 @@ import (
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 	"github.com/alchemi/cockpit/control/access"
 	"github.com/alchemi/cockpit/control/audit"
+	"github.com/alchemi/cockpit/control/pause"
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humagin"
 	"github.com/gin-gonic/gin"
@@ -121,10 +122,8 @@ func (a *API) keepHouse(ctx context.Context) error {
 		if err := a.forgetAnswers(ctx); err != nil && ctx.Err() == nil {
 			a.cfg.Log.Warn("removing old answers", "error", err)
 		}
-		select {
-		case <-ctx.Done():
+		if !pause.For(ctx, housekeepingEvery) {
 			return nil
-		case <-time.After(housekeepingEvery):
 		}
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/alchemi/cockpit/control/pause"
 	"github.com/alchemi/cockpit/schemas/postgres"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -71,7 +72,7 @@ func (x *Exporter) Run(ctx context.Context) error {
 			backoff = pauseError
 		}
 		x.log.Warn("exporting the audit log", "sink", x.name, "error", err, "again_in", backoff)
-		sleep(ctx, backoff)
+		pause.For(ctx, backoff)
 		backoff = min(2*backoff, backoffMax)
 	}
 	return nil
@@ -89,13 +90,13 @@ func (x *Exporter) lead(ctx context.Context) error {
 				return err
 			}
 			if n == 0 {
-				sleep(ctx, pauseExport)
+				pause.For(ctx, pauseExport)
 			}
 		}
 		return nil
 	})
 	if err == nil && !mine {
-		sleep(ctx, pauseFollower)
+		pause.For(ctx, pauseFollower)
 	}
 	return err
 }

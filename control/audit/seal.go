@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/alchemi/cockpit/control/pause"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 )
@@ -42,27 +43,17 @@ func (s *Sealer) Sealed() int64 { return s.sealed.Load() }
 func (s *Sealer) Run(ctx context.Context) error {
 	for {
 		n, err := s.Once(ctx)
-		pause := pauseIdle
+		wait := pauseIdle
 		if err != nil && ctx.Err() == nil {
 			s.log.Warn("sealing the audit log", "error", err)
-			pause = pauseError
+			wait = pauseError
 		}
 		if n == sealMax {
 			continue
 		}
-		if !sleep(ctx, pause) {
+		if !pause.For(ctx, wait) {
 			return nil
 		}
-	}
-}
-
-// sleep says whether ctx goes on after d.
-func sleep(ctx context.Context, d time.Duration) bool {
-	select {
-	case <-ctx.Done():
-		return false
-	case <-time.After(d):
-		return true
 	}
 }
 

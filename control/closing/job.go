@@ -11,6 +11,7 @@ import (
 
 	"github.com/alchemi/cockpit/control/api"
 	"github.com/alchemi/cockpit/control/audit"
+	"github.com/alchemi/cockpit/control/pause"
 	"github.com/alchemi/cockpit/schemas/postgres"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -47,10 +48,8 @@ func (j *Job) Run(ctx context.Context) error {
 		if _, err := j.Once(ctx); err != nil && ctx.Err() == nil {
 			j.Log.Error("ending closed accounts", "error", err)
 		}
-		select {
-		case <-ctx.Done():
+		if !pause.For(ctx, every) {
 			return nil
-		case <-time.After(every):
 		}
 	}
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/alchemi/cockpit/control/access"
 	"github.com/alchemi/cockpit/control/api"
+	"github.com/alchemi/cockpit/control/pause"
 	"github.com/alchemi/cockpit/control/provisioning"
 	"github.com/jackc/pgx/v5"
 )
@@ -90,10 +91,8 @@ func (s *settling) run(ctx context.Context) error {
 		if err := s.once(ctx); err != nil && ctx.Err() == nil {
 			s.api.Config().Log.Warn("accepting invites by mail", "error", err)
 		}
-		select {
-		case <-ctx.Done():
+		if !pause.For(ctx, settleEvery) {
 			return nil
-		case <-time.After(settleEvery):
 		}
 	}
 }

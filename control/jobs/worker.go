@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/alchemi/cockpit/control/api"
+	"github.com/alchemi/cockpit/control/pause"
 	"github.com/alchemi/cockpit/schemas/postgres"
 	"github.com/jackc/pgx/v5"
 	"github.com/riverqueue/river"
@@ -77,7 +78,7 @@ func (j *Jobs) Run(ctx context.Context) error {
 		return fmt.Errorf("River: %w", err)
 	}
 	for w.client.Start(context.WithoutCancel(ctx)) != nil { // Postgres is away
-		if !sleep(ctx, startAgain) {
+		if !pause.For(ctx, startAgain) {
 			return nil
 		}
 	}
@@ -98,16 +99,6 @@ func (w *workers) drain(ctx context.Context) error {
 		w.log.Warn("jobs did not stop in time; what they had not committed is done elsewhere", "error", err)
 	}
 	return nil
-}
-
-// sleep says whether ctx goes on after d.
-func sleep(ctx context.Context, d time.Duration) bool {
-	select {
-	case <-ctx.Done():
-		return false
-	case <-time.After(d):
-		return true
-	}
 }
 
 // work takes a job and works on it for a turn.
@@ -226,7 +217,7 @@ func (w *workers) beat(ctx context.Context) {
 		if err != nil && ctx.Err() == nil {
 			w.log.Warn("looking after jobs", "error", err)
 		}
-		if !sleep(ctx, beatEvery) {
+		if !pause.For(ctx, beatEvery) {
 			return
 		}
 	}

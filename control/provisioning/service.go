@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/alchemi/cockpit/control/audit"
+	"github.com/alchemi/cockpit/control/pause"
 	"github.com/alchemi/cockpit/schemas/postgres"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -131,7 +132,7 @@ func (s *Service) compare(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case <-s.back:
-			sleep(ctx, 2*s.cfg.Pace.Settle)
+			pause.For(ctx, 2*s.cfg.Pace.Settle)
 		case <-time.After(wait):
 		}
 	}
@@ -147,18 +148,9 @@ func (s *Service) work(ctx context.Context) error {
 		if wait == 0 && (n == 0 || err != nil) {
 			wait = s.cfg.Pace.Idle
 		}
-		if !sleep(ctx, wait) {
+		if !pause.For(ctx, wait) {
 			return nil
 		}
-	}
-}
-
-func sleep(ctx context.Context, d time.Duration) bool {
-	select {
-	case <-ctx.Done():
-		return false
-	case <-time.After(d):
-		return true
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/alchemi/cockpit/control/access"
+	"github.com/alchemi/cockpit/control/pause"
 )
 
 // csrfHeader carries what GET /auth/session gave.
@@ -121,10 +122,8 @@ func (s *Service) Run(ctx context.Context) error {
 		if _, err := s.pool.Exec(ctx, `DELETE FROM sessions WHERE coalesce(ended_at, expires_at) < now() - interval '1 day'`); err != nil && ctx.Err() == nil {
 			s.log.Warn("old sessions were not removed", "error", err)
 		}
-		select {
-		case <-ctx.Done():
+		if !pause.For(ctx, 10*time.Minute) {
 			return nil
-		case <-time.After(10 * time.Minute):
 		}
 	}
 }

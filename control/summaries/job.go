@@ -7,6 +7,7 @@ import (
 	"math/big"
 	"time"
 
+	"github.com/alchemi/cockpit/control/pause"
 	"github.com/alchemi/cockpit/metering/balances"
 	"github.com/alchemi/cockpit/metering/credit"
 	"github.com/jackc/pgx/v5"
@@ -37,10 +38,8 @@ func (j *Job) Run(ctx context.Context) error {
 		if _, err := j.Once(ctx); err != nil && ctx.Err() == nil {
 			j.log.Warn("summaries of accounts", "error", err)
 		}
-		select {
-		case <-ctx.Done():
+		if !pause.For(ctx, every) {
 			return nil
-		case <-time.After(every):
 		}
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 	"github.com/alchemi/cockpit/control/api"
 	"github.com/alchemi/cockpit/control/audit"
+	"github.com/alchemi/cockpit/control/pause"
 	"github.com/alchemi/cockpit/metering/correct"
 	"github.com/alchemi/cockpit/metering/directory"
 	"github.com/alchemi/cockpit/metering/journal"
@@ -56,10 +57,8 @@ func (j *Job) Run(ctx context.Context) error {
 		if n > 0 && err == nil {
 			continue
 		}
-		select {
-		case <-ctx.Done():
+		if !pause.For(ctx, every) {
 			return nil
-		case <-time.After(every):
 		}
 	}
 }

@@ -203,7 +203,7 @@ func checkMatrix(t *testing.T, f *file, own string) {
 var forTests = []string{"metering/journal/journaltest", "control/controltest", "control/provisioning/zitadeltest"}
 
 // ground are the packages of control that the nouns stand on, and that know no noun.
-var ground = []string{"access", "api", "audit", "imports", "jobs", "naming", "provisioning", "secrets", "sheet", "signin"}
+var ground = []string{"access", "api", "audit", "imports", "jobs", "naming", "pause", "provisioning", "secrets", "sheet", "signin"}
 
 // noun is the X of control/X; the nouns never import each other.
 func noun(dir string) string {
