@@ -29,9 +29,9 @@ func RegisterJobs[F any](j *jobs.Jobs, of Users[F]) {
 		},
 		Apply: jobs.Each(sendItem), Undo: jobs.Each(revokeSent)})
 	jobs.Register(j, jobs.Operation[Again, Filters]{Key: "invites.resend", Permission: access.DirectoryWrite, Kind: api.InviteKind, Chunk: jobChunk,
-		Summary: "Send the section's invites by mail again", Check: usual, IDs: named[Again], Filter: filtered[Again], Apply: jobs.Each(resendItem)})
+		Summary: "Send the section's invites by mail again", Check: usual, IDs: jobs.AsGiven[Again], Filter: filtered[Again], Apply: jobs.Each(resendItem)})
 	jobs.Register(j, jobs.Operation[jobs.None, Filters]{Key: "invites.revoke", Permission: access.DirectoryWrite, Kind: api.InviteKind, Chunk: jobChunk,
-		Summary: "Revoke the section's invites", IDs: named[jobs.None], Filter: filtered[jobs.None], Apply: jobs.Each(revokeItem)})
+		Summary: "Revoke the section's invites", IDs: jobs.AsGiven[jobs.None], Filter: filtered[jobs.None], Apply: jobs.Each(revokeItem)})
 }
 
 // usual fills in what a job's parameters leave out.
@@ -40,10 +40,6 @@ func usual(_ context.Context, _ *api.Call, a *Again) error {
 		a.Days = daysDefault
 	}
 	return nil
-}
-
-func named[P any](_ context.Context, _ *api.Call, _ *P, ids []string) ([]string, error) {
-	return ids, nil
 }
 
 func filtered[P any](_ context.Context, c *api.Call, _ *P, f *Filters) (jobs.Selection, error) {

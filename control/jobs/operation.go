@@ -198,6 +198,11 @@ func (f *form) fields() string {
 	return strings.Join(names, ", ")
 }
 
+// AsGiven takes ids of a request as they are, for Operation.IDs: of objects that have no keys.
+func AsGiven[P any](_ context.Context, _ *api.Call, _ *P, ids []string) ([]string, error) {
+	return ids, nil
+}
+
 // Canonical are the refs of what ids name, for Operation.IDs. sql selects id and key of the objects whose id is in $1 or key in
 // $2; its other arguments follow from $3. What names nothing stays as it is, so that its item fails as what is not there.
 func Canonical(ctx context.Context, c *api.Call, k api.Kind, ids []string, sql string, args ...any) ([]string, error) {

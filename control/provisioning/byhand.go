@@ -66,7 +66,7 @@ func (s *Service) applyGrant(ctx context.Context, tx pgx.Tx, e *event) (string, 
 	case "user.grant.changed", "user.grant.cascade.changed":
 		h.there = slices.Sorted(slices.Values(e.Payload.RoleKeys))
 	case "user.grant.removed", "user.grant.cascade.removed":
-		h.id, h.there, h.activeThere, h.shutThere, h.sequence = "", []string{}, true, false, 0
+		h.gone()
 	case "user.grant.deactivated":
 		h.activeThere, h.shutThere = false, true
 	case "user.grant.reactivated":
@@ -79,7 +79,7 @@ func (s *Service) applyGrant(ctx context.Context, tx pgx.Tx, e *event) (string, 
 			return "", err
 		}
 	}
-	return applied, s.keepGrant(ctx, tx, &before, h, "event")
+	return applied, s.keepGrant(ctx, tx, &before, h, fromEvent)
 }
 
 // given is an authorization that no row has. One of somebody whose roles the cockpit ended is ended again. One that the
@@ -93,7 +93,7 @@ func (s *Service) given(ctx context.Context, tx pgx.Tx, e *event) (string, error
 	case err == nil:
 		before := *h
 		h.id, h.there, h.activeThere, h.sequence = e.AggregateID, slices.Sorted(slices.Values(e.Payload.RoleKeys)), true, e.Sequence
-		return applied, s.keepGrant(ctx, tx, &before, h, "event")
+		return applied, s.keepGrant(ctx, tx, &before, h, fromEvent)
 	case !errors.Is(err, pgx.ErrNoRows):
 		return "", err
 	}
@@ -105,7 +105,7 @@ func (s *Service) given(ctx context.Context, tx pgx.Tx, e *event) (string, error
 	if err != nil {
 		return "", err
 	}
-	return applied, s.recordForeign(ctx, tx, account, e.AggregateID, e.Payload.UserID, e.Payload.RoleKeys, "event")
+	return applied, s.recordForeign(ctx, tx, account, e.AggregateID, e.Payload.UserID, e.Payload.RoleKeys, fromEvent)
 }
 
 const byHand = "issuer_roles.given_by_hand"
@@ -136,6 +136,11 @@ func (s *Service) keepGrant(ctx context.Context, tx pgx.Tx, before, h *held, fro
 		action = "issuer_roles.set_back"
 	}
 	return s.record(ctx, tx, h.account, action, audit.Object{Kind: "issuer_roles", ID: api.ProvisioningKind.ID(h.user), Name: h.email}, before.facts(), h.facts(), from)
+}
+
+// gone is that it is not there any more.
+func (h *held) gone() {
+	h.id, h.there, h.activeThere, h.shutThere, h.sequence = "", []string{}, true, false, 0
 }
 
 func (h *held) facts() map[string]any {

@@ -18,6 +18,12 @@ const (
 	unknown = "unknown" // of a kind that nothing follows from
 )
 
+// From where something of ZITADEL is known, as the audit log says it.
+const (
+	fromEvent = "event"
+	fromList  = "compared with ZITADEL's list"
+)
+
 // apply does what follows from an event, in one transaction.
 func (s *Service) apply(ctx context.Context, e *event) (outcome string, err error) {
 	err = pgx.BeginFunc(ctx, s.cfg.Pool, func(tx pgx.Tx) error {
@@ -108,7 +114,7 @@ func (s *Service) applyUser(ctx context.Context, tx pgx.Tx, e *event) (string, e
 	default:
 		b.move(to)
 	}
-	return applied, s.keep(ctx, tx, &before, b, "event")
+	return applied, s.keep(ctx, tx, &before, b, fromEvent)
 }
 
 // profile takes a name; what is empty did not change.

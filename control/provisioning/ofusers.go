@@ -14,17 +14,17 @@ const ofUsers = `account_id = $1 AND roles = '{` + EndUser + `}' AND user_id IN 
 // SetUsers says whether users of an account are active: whoever signs in as one of them may use the products, or may not. An
 // account without a person among them, or without provisioning, has nothing to do.
 func SetUsers(ctx context.Context, tx pgx.Tx, account int64, users []int64, active bool) error {
-	return setUsers(ctx, tx, account, users, `active = $3, `, active)
+	return setUsers(ctx, tx, account, users, fmt.Sprintf(`active = %t, `, active))
 }
 
 // EndUsers takes back what makes the persons of users of an account its end users.
 func EndUsers(ctx context.Context, tx pgx.Tx, account int64, users []int64) error {
-	return setUsers(ctx, tx, account, users, `roles = CASE WHEN $3 THEN '{}'::text[] END, `, true)
+	return setUsers(ctx, tx, account, users, `roles = '{}', `)
 }
 
-func setUsers(ctx context.Context, tx pgx.Tx, account int64, users []int64, set string, arg bool) error {
+func setUsers(ctx context.Context, tx pgx.Tx, account int64, users []int64, set string) error {
 	_, err := tx.Exec(ctx, `WITH g AS (UPDATE issuer_grants SET `+set+askedAgain+` WHERE `+ofUsers+` RETURNING user_id)
-		UPDATE issuer_users SET `+askedAgain+` WHERE id IN (SELECT user_id FROM g)`, account, users, arg)
+		UPDATE issuer_users SET `+askedAgain+` WHERE id IN (SELECT user_id FROM g)`, account, users)
 	if err != nil {
 		return fmt.Errorf("users at the issuer: %w", err)
 	}

@@ -124,7 +124,7 @@ func (s *Service) compareUser(ctx context.Context, subject string, there *remote
 				tell(d)
 			}
 		}
-		return s.keep(ctx, tx, &before, b, "compared with ZITADEL's list")
+		return s.keep(ctx, tx, &before, b, fromList)
 	})
 }
 
@@ -190,7 +190,7 @@ func (s *Service) compareGrant(ctx context.Context, account int64, a *authorizat
 		roles := slices.Sorted(slices.Values(a.keys()))
 		if errors.Is(err, pgx.ErrNoRows) {
 			tell(Difference{"membership", a.User.DisplayName, "roles", "", strings.Join(roles, " "), "given by hand: on record, and left"})
-			return s.recordForeign(ctx, tx, account, a.ID, a.User.ID, roles, "compared with ZITADEL's list")
+			return s.recordForeign(ctx, tx, account, a.ID, a.User.ID, roles, fromList)
 		}
 		if err != nil || !h.settled {
 			return err
@@ -209,7 +209,7 @@ func (s *Service) compareGrant(ctx context.Context, account int64, a *authorizat
 		if h.activeThere != before.activeThere {
 			tell(Difference{"membership", h.email, "active", fmt.Sprint(before.activeThere), fmt.Sprint(h.activeThere), "taken from ZITADEL"})
 		}
-		return s.keepGrant(ctx, tx, &before, h, "compared with ZITADEL's list")
+		return s.keepGrant(ctx, tx, &before, h, fromList)
 	})
 }
 
@@ -243,9 +243,9 @@ func (s *Service) compareUnlisted(ctx context.Context, account int64, organizati
 					return ignoreNone(err)
 				}
 				before := *h
-				h.id, h.there, h.activeThere, h.shutThere, h.sequence = "", []string{}, true, false, 0
+				h.gone()
 				tell(Difference{"membership", h.email, "roles", strings.Join(h.roles, " "), "", "set back at ZITADEL"})
-				return s.keepGrant(ctx, tx, &before, h, "compared with ZITADEL's list")
+				return s.keepGrant(ctx, tx, &before, h, fromList)
 			})
 			if err != nil {
 				return err

@@ -97,8 +97,11 @@ func askOrganization(ctx context.Context, tx pgx.Tx, account int64, id string, o
 	return err
 }
 
-// askedAgain makes a row pending from now on.
-const askedAgain = `asked = asked + 1, attempts = 0, next_at = now(), state = 'pending', reason = '', changed_at = now()`
+// askedAgain makes a row pending from now on. One that an INSERT meets must say whose asked it raises, and is the same besides.
+const (
+	askedAgain = `asked = asked + 1, ` + pendingNow
+	pendingNow = `attempts = 0, next_at = now(), state = 'pending', reason = '', changed_at = now()`
+)
 
 // Invite says that somebody is wanted in an account, and returns by which id he is known: one for each person, by his e-mail
 // in any case. It is 0 when provisioning is off. The caller has locked the account.
@@ -130,25 +133,19 @@ func Invite(ctx context.Context, tx pgx.Tx, in Invitee) (int64, error) {
 	var id int64
 	err = tx.QueryRow(ctx, `INSERT INTO issuer_users AS u (key, email, given_name, family_name, home, subject, mails_asked) VALUES ($1, $2, $3, $4, $5, $6, $7)
 		ON CONFLICT (key) WHERE key <> '' DO UPDATE SET mails_asked = u.mails_asked + excluded.mails_asked,
-			shut_there = u.shut_there AND u.there <> 'removed', `+userAskedAgain+` RETURNING id`,
+			shut_there = u.shut_there AND u.there <> 'removed', asked = u.asked + 1, `+pendingNow+` RETURNING id`,
 		Fold(in.Email), in.Email, in.GivenName, in.FamilyName, in.Account, newID(), mails).Scan(&id)
 	if err != nil {
 		return 0, fmt.Errorf("ask for a user: %w", err)
 	}
 	_, err = tx.Exec(ctx, `INSERT INTO issuer_grants AS g (account_id, user_id, roles) VALUES ($1, $2, ARRAY(SELECT DISTINCT unnest($3::text[]) ORDER BY 1))
 		ON CONFLICT (account_id, user_id) DO UPDATE SET roles = ARRAY(SELECT DISTINCT unnest(g.roles || excluded.roles) ORDER BY 1),
-			active = g.active OR g.roles = '{}', `+grantAskedAgain, in.Account, id, in.Roles)
+			active = g.active OR g.roles = '{}', asked = g.asked + 1, `+pendingNow, in.Account, id, in.Roles)
 	if err != nil {
 		return 0, fmt.Errorf("ask for a user's roles: %w", err)
 	}
 	return id, nil
 }
-
-// askedAgain of a row that an INSERT meets.
-const (
-	userAskedAgain  = `asked = u.asked + 1, attempts = 0, next_at = now(), state = 'pending', reason = '', changed_at = now()`
-	grantAskedAgain = `asked = g.asked + 1, attempts = 0, next_at = now(), state = 'pending', reason = '', changed_at = now()`
-)
 
 func unprintable(r rune) bool { return r <= ' ' || r == 0x7f }
 

@@ -87,7 +87,7 @@ func (s *Service) take(w http.ResponseWriter, r *http.Request) (status int, outc
 		return http.StatusBadRequest, "failed"
 	}
 	if s.cfg.Instance != "" && e.InstanceID != s.cfg.Instance {
-		return http.StatusOK, "foreign"
+		return http.StatusOK, foreign
 	}
 	if outcome, err = s.apply(r.Context(), &e); err != nil {
 		s.cfg.Log.Error("an event of ZITADEL was not kept", "type", e.Type, "sequence", e.Sequence, "error", err)

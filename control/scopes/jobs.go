@@ -15,7 +15,7 @@ func RegisterJobs(j *jobs.Jobs) {
 	jobs.Register(j, jobs.Operation[Below, MembershipFilter]{Key: "memberships.move", Permission: access.DirectoryWrite, Kind: api.MembershipKind, Chunk: 100,
 		Summary: "Move users below a team, an organization or the account; ids are of memberships, and so is the filter",
 		Check:   exists,
-		IDs:     func(_ context.Context, _ *api.Call, _ *Below, ids []string) ([]string, error) { return ids, nil },
+		IDs:     jobs.AsGiven[Below],
 		Filter: func(_ context.Context, c *api.Call, _ *Below, f *MembershipFilter) (jobs.Selection, error) {
 			return f.query(c), nil
 		},
